@@ -1,11 +1,64 @@
-PYTHON ?= .venv/bin/python
+# The two commands of the README are `make demo` and `make test`; both set up what they need.
+
+PYTHON_BASE ?= python3
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+READY := $(VENV)/.ready
 
 MOVE_SOURCES := move/Move.toml $(shell find move/sources -name '*.move' 2>/dev/null)
 MOVE_COMPILER := $(wildcard infra/local/sui/toolchain/*) infra/local/sui/compiler.py infra/local/sui/framework.py \
 	$(wildcard infra/local/sui/bytecode/*.py)
 
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.PHONY: demo
+demo: setup move ## Start everything on this machine and play the scene with a real kubectl
+	$(PYTHON) -m infra.local.demo
+
+.PHONY: up
+up: setup move ## Start everything on this machine and keep it running (Ctrl-C ends it)
+	$(VENV)/bin/daas up
+
+.PHONY: test
+test: setup move ## Unit, Move VM, integration and end-to-end tests
+	$(PYTHON) -m pytest $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: setup ## Formatting, ruff, mypy --strict and the import layers
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy .
+	$(VENV)/bin/lint-imports
+
+.PHONY: bench
+bench: setup move ## Latency of a warm get through the whole chain, and the share of it that is ours
+	$(PYTHON) -m tests.bench.latency
+
+.PHONY: setup
+setup: $(READY) ## A virtual environment with the pinned requirements
+
+$(READY): pyproject.toml requirements.lock
+	@$(PYTHON_BASE) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: set PYTHON_BASE to one"; exit 1; }
+	$(PYTHON_BASE) -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: lock
+lock: setup ## Pin the requirements anew, with hashes and without registry addresses
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check uv
+	$(VENV)/bin/uv pip compile -q pyproject.toml --extra local --extra dev --generate-hashes --no-header \
+		--no-annotate --universal -o requirements.lock
+
 .PHONY: move
 move: build/move/bytecode.json ## Compile the contract, as `sui move build --dump-bytecode-as-base64` would
 
-build/move/bytecode.json: $(MOVE_SOURCES) $(MOVE_COMPILER)
+build/move/bytecode.json: $(MOVE_SOURCES) $(MOVE_COMPILER) | $(READY)
 	$(PYTHON) -m infra.local.sui.compiler move $@
+
+.PHONY: clean
+clean: ## Remove what was built and the local state, not the virtual environment
+	rm -rf build .daas

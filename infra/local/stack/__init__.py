@@ -1,0 +1,1 @@
+"""``daas up``: everything that production has, as separate processes on one machine."""
