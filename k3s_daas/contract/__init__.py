@@ -1,0 +1,1 @@
+"""The Move contract as Python sees it: its calls, events, objects, addresses and aborts."""

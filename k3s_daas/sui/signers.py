@@ -1,0 +1,149 @@
+"""Signing Sui transactions, and checking who signed them.
+
+A signer signs d = blake2b-256(intent ‖ transaction): ed25519 signs d itself, the ECDSA schemes sign
+sha-256(d). A signature travels as scheme flag ‖ 64 bytes ‖ public key.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from pathlib import Path
+from typing import Protocol
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
+from k3s_daas.errors import ConfigurationError, WireFormatError
+from k3s_daas.sui.digests import address_of, signing_digest
+
+ED25519_FLAG = 0x00
+SECP256K1_FLAG = 0x01
+SECP256R1_FLAG = 0x02
+
+SIGNATURE_BYTES = 64
+_ED25519_KEY_BYTES = 32
+_COMPRESSED_POINT_BYTES = 33
+_KEY_BYTES = {
+    ED25519_FLAG: _ED25519_KEY_BYTES,
+    SECP256K1_FLAG: _COMPRESSED_POINT_BYTES,
+    SECP256R1_FLAG: _COMPRESSED_POINT_BYTES,
+}
+_CURVES: dict[int, ec.EllipticCurve] = {SECP256K1_FLAG: ec.SECP256K1(), SECP256R1_FLAG: ec.SECP256R1()}
+# Group orders (SEC 2, version 2): the range of s.
+SECP256K1_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+SECP256R1_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+_ORDERS = {SECP256K1_FLAG: SECP256K1_ORDER, SECP256R1_FLAG: SECP256R1_ORDER}
+_OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+class TransactionSigner(Protocol):
+    """Holds one Sui key.
+
+    1. `sign` returns a signature that Sui accepts for exactly these bytes (low s for ECDSA).
+    2. The private key never leaves the signer: no attribute, message or exception carries it.
+    3. `sign` blocks for at most one call to wherever the key lives, and may be called from any thread.
+    """
+
+    @property
+    def address(self) -> bytes:
+        """The 32-byte Sui address."""
+        ...
+
+    @property
+    def public_key(self) -> bytes:
+        """Scheme flag ‖ public key."""
+        ...
+
+    def sign(self, transaction: bytes) -> bytes:
+        """Scheme flag ‖ 64-byte signature ‖ public key over the transaction's signing digest."""
+        ...
+
+
+class FileSigner:
+    """An ed25519 key in a file of 64 hex digits, for development: a production key belongs in a KMS."""
+
+    def __init__(self, private_key: Ed25519PrivateKey) -> None:
+        self._private_key = private_key
+        self._public_key = bytes([ED25519_FLAG]) + private_key.public_key().public_bytes_raw()
+        self._address = address_of(self._public_key)
+
+    @classmethod
+    def generate(cls, path: Path) -> FileSigner:
+        """Makes a new key in a new file that only its owner may read. Raises `FileExistsError`."""
+        seed = secrets.token_bytes(_ED25519_KEY_BYTES)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(seed.hex() + "\n")
+        return cls(Ed25519PrivateKey.from_private_bytes(seed))
+
+    @classmethod
+    def load(cls, path: Path) -> FileSigner:
+        """Reads a key file. Raises `ConfigurationError` if it is missing, malformed or readable by others."""
+        try:
+            # Mode and content of one descriptor: the file cannot be exchanged in between.
+            with path.open("rb") as file:
+                mode = os.fstat(file.fileno()).st_mode
+                text = file.read(256)
+        except OSError as error:
+            raise ConfigurationError(f"cannot read the signing key file {path}: {error.strerror}") from error
+        if mode & _OPEN_TO_OTHERS:
+            raise ConfigurationError(
+                f"the signing key file {path} is open to other users: run chmod 600 on it"
+            )
+        try:
+            seed = bytes.fromhex(text.decode("ascii").strip())
+        except ValueError:
+            seed = b""
+        if len(seed) != _ED25519_KEY_BYTES:
+            # `from None`: the cause would quote the file's content.
+            raise ConfigurationError(f"the signing key file {path} must hold 64 hex digits") from None
+        return cls(Ed25519PrivateKey.from_private_bytes(seed))
+
+    @property
+    def address(self) -> bytes:
+        return self._address
+
+    @property
+    def public_key(self) -> bytes:
+        return self._public_key
+
+    def sign(self, transaction: bytes) -> bytes:
+        signature = self._private_key.sign(signing_digest(transaction))
+        return self._public_key[:1] + signature + self._public_key[1:]
+
+
+def verify_signature(transaction: bytes, signature: bytes, expected_public_key: bytes) -> None:
+    """Checks that the holder of `expected_public_key` (flag ‖ key) signed these bytes.
+
+    Accepts what Sui accepts: ed25519, and secp256k1 and secp256r1 with low s. Raises `WireFormatError` for
+    everything else: another key, another scheme, a malformed or malleable signature, other bytes.
+    """
+    if not expected_public_key or _KEY_BYTES.get(expected_public_key[0]) != len(expected_public_key) - 1:
+        raise WireFormatError("the expected public key must be a scheme flag (0, 1 or 2) and the key's bytes")
+    flag = expected_public_key[0]
+    if signature[:1] + signature[1 + SIGNATURE_BYTES :] != expected_public_key:
+        raise WireFormatError("the transaction was signed with another key than the expected one")
+    raw = signature[1 : 1 + SIGNATURE_BYTES]
+    digest = signing_digest(transaction)
+    try:
+        if flag == ED25519_FLAG:
+            Ed25519PublicKey.from_public_bytes(expected_public_key[1:]).verify(raw, digest)
+        else:
+            _verify_ecdsa(flag, expected_public_key[1:], raw, digest)
+    except (InvalidSignature, ValueError) as error:
+        raise WireFormatError("the signature does not fit the transaction and the expected key") from error
+
+
+def _verify_ecdsa(flag: int, point: bytes, raw: bytes, digest: bytes) -> None:
+    """Raises `ValueError` for a high s, `InvalidSignature` for a wrong one."""
+    r, s = int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big")
+    # `cryptography` takes both s and n - s; Sui takes only the low one, so that nobody can vary a signature.
+    if s > _ORDERS[flag] // 2:
+        raise ValueError("high s")
+    key = ec.EllipticCurvePublicKey.from_encoded_point(_CURVES[flag], point)
+    key.verify(encode_dss_signature(r, s), digest, ec.ECDSA(hashes.SHA256()))
