@@ -6,7 +6,7 @@ the hash of the secret, which is of no use over HTTP.
 
 Layout, after the prefix ``kdaas1.`` in base64url without padding::
 
-    claims (164 bytes, exactly what the session key signs) ‖ session public key (32) ‖ signature (64) ‖ secret (32)
+    claims (164 bytes, exactly what the session key signs) ‖ session key (32) ‖ signature (64) ‖ secret (32)
 
 The claims are the BCS of {domain: vector<u8>, cluster, seal, gateway: address, not_before_ms, expires_at_ms:
 u64, secret_hash: vector<u8>}; the contract rebuilds them byte for byte.
@@ -63,7 +63,8 @@ class Claims:
         return writer.byte_vector(self.secret_hash).finish()
 
 
-_CLAIMS_BYTES = len(Claims(*[bytes(ADDRESS_BYTES)] * 3, 0, 0, bytes(HASH_BYTES)).signing_bytes())
+# Domain and hash with a length byte each, three addresses, two times.
+_CLAIMS_BYTES = 1 + len(DOMAIN) + 3 * ADDRESS_BYTES + 2 * 8 + 1 + HASH_BYTES
 _TOKEN_BYTES = _CLAIMS_BYTES + SESSION_KEY_BYTES + SIGNATURE_BYTES + SECRET_BYTES
 
 

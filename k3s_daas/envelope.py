@@ -32,9 +32,9 @@ _MAX_HEAD_BYTES = 64 * 1024
 
 # The largest class is what still fits one transaction once sealed.
 LARGEST_CLASS = MAX_CIPHERTEXT_BYTES - SEALING_OVERHEAD_BYTES
-SIZE_CLASSES = (
+SIZE_CLASSES: tuple[int, ...] = (
     *sorted(
-        size for power in range(9, 17) for size in (2**power, 3 * 2 ** (power - 1)) if size < LARGEST_CLASS
+        size for power in range(9, 17) for size in (1 << power, 3 << (power - 1)) if size < LARGEST_CLASS
     ),
     LARGEST_CLASS,
 )
