@@ -41,16 +41,28 @@ class Part:
     log: Path
     ready: dict[str, Any] = field(default_factory=dict)
     _announced: threading.Event = field(default_factory=threading.Event)
+    _follower: threading.Thread | None = None
 
     @property
     def pid(self) -> int:
         return self.process.pid
 
-    def follow(self) -> None:
+    def watch(self) -> None:
+        """Read the part's standard output from now on, in a thread of its own."""
+        self._follower = threading.Thread(target=self._follow, name=f"log-{self.name}", daemon=True)
+        self._follower.start()
+
+    def end(self) -> None:
+        """Wait for a part that was told to end, and for the last of its output."""
+        self.process.wait()
+        if self._follower is not None:
+            self._follower.join()
+
+    def _follow(self) -> None:
         """Copy the part's standard output to its log, and catch the line that says it is ready."""
         assert self.process.stdout is not None
-        with self.log.open("a") as log:
-            for line in self.process.stdout:
+        with self.process.stdout as output, self.log.open("a") as log:
+            for line in output:
                 log.write(line)
                 log.flush()
                 if not self._announced.is_set() and (ready := _ready_line(line)) is not None:
@@ -108,7 +120,7 @@ class Supervisor:
             )
         part = Part(name, process, log)
         self._parts.append(part)
-        threading.Thread(target=part.follow, name=f"log-{name}", daemon=True).start()
+        part.watch()
         return part
 
     def ended(self) -> list[Part]:
@@ -125,7 +137,7 @@ class Supervisor:
                 part.process.wait(max(0.0, deadline - time.monotonic()))
             # The leader may be gone while a worker of its group is not.
             _signal_group(part, signal.SIGKILL)
-            part.process.wait()
+            part.end()
 
 
 def _ready_line(line: str) -> dict[str, Any] | None:
