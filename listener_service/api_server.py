@@ -1,0 +1,265 @@
+"""The connection to the API server: raw HTTP over the `kubernetes` package's configuration.
+
+Addresses, certificates, tokens and proxies come from that package (kubeconfig or in-cluster); requests do
+not go through its generated client, which knows a fixed set of resources and decodes what must pass
+untouched.
+
+What a caller can rely on:
+
+1. Not one byte of a request is written before `may_start` said yes, asked after the connection stands.
+2. A request is written at most once; nothing here retries what may have arrived. The one exception is a
+   request that the API server refused with 401: it was not executed, and is sent again if the credentials
+   on disk changed.
+3. Redirects are not followed, and bodies are not decoded.
+4. The exception says whether the API server may have seen the request: `NotSentError` means it did not.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import urllib3
+from kubernetes import client as kubernetes_client
+from kubernetes import config as kubernetes_config
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from k3s_daas.errors import ConfigurationError, DaasError
+
+_CONNECT_TIMEOUT_S = 5.0
+_READ_BYTES = 64 * 1024
+
+
+class ApiServerError(DaasError):
+    """The API server gave no complete reply. `sent` says whether the request may have reached it."""
+
+    sent = True
+
+
+class NotSentError(ApiServerError):
+    """The API server cannot be reached: the request was not sent."""
+
+    sent = False
+
+
+class NotStartedError(ApiServerError):
+    """`may_start` said no: the request was not sent."""
+
+    sent = False
+
+
+class NoReplyError(ApiServerError):
+    """The connection broke after the request was sent."""
+
+
+class ReplyTimeoutError(ApiServerError):
+    """No complete reply in time."""
+
+
+class ReplyTooLargeError(ApiServerError):
+    """The reply has more bytes than the caller takes; it was not read to the end."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ApiCall:
+    """One request. `target` is path and query as on the wire.
+
+    `headers` hold neither Host, Authorization nor framing. `timeout_s` bounds the call from its start to
+    the last byte in; a reply over `max_reply_bytes` is not taken.
+    """
+
+    method: str
+    target: str
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+    timeout_s: float
+    max_reply_bytes: int
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RawReply:
+    """A complete reply. `body` is as on the wire (not decoded)."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+class _Gate(threading.local):
+    """The question that the current thread's request asks before its first byte, and whether it was let
+    through.
+    """
+
+    may_start: Callable[[], bool] | None = None
+    passed: bool = False
+
+    def check(self) -> None:
+        if self.may_start is None or not self.may_start():
+            raise NotStartedError("the command was not started in time")
+        self.passed = True
+
+
+_gate = _Gate()
+
+
+class _GatedHTTPConnection(HTTPConnection):
+    """Connects first, then asks the gate, then writes: connecting may take seconds."""
+
+    def endheaders(self, *arguments: Any, **options: Any) -> None:
+        if self.sock is None:
+            self.connect()
+        _gate.check()
+        super().endheaders(*arguments, **options)
+
+
+class _GatedHTTPSConnection(HTTPSConnection):
+    """See `_GatedHTTPConnection`."""
+
+    def endheaders(self, *arguments: Any, **options: Any) -> None:
+        if self.sock is None:
+            self.connect()
+        _gate.check()
+        super().endheaders(*arguments, **options)
+
+
+class _GatedHTTPPool(HTTPConnectionPool):
+    ConnectionCls = _GatedHTTPConnection
+
+
+class _GatedHTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _GatedHTTPSConnection
+
+
+_POOLS = {"http": _GatedHTTPPool, "https": _GatedHTTPSPool}
+
+
+def load_configuration(kubeconfig: Path | None) -> Any:
+    """The `kubernetes` package's configuration: from a kubeconfig file, else from inside the cluster.
+
+    Raises `ConfigurationError` naming the setting.
+    """
+    configuration = kubernetes_client.Configuration()
+    try:
+        if kubeconfig is None:
+            kubernetes_config.load_incluster_config(client_configuration=configuration)
+        else:
+            kubernetes_config.load_kube_config(
+                config_file=str(kubeconfig), client_configuration=configuration
+            )
+    except kubernetes_config.ConfigException as error:
+        where = (
+            "KUBECONFIG is not set, and" if kubeconfig is None else f"KUBECONFIG {kubeconfig} cannot be used:"
+        )
+        raise ConfigurationError(f"{where} {error}") from error
+    return configuration
+
+
+class ApiServer:
+    """One API server, with `connections` kept open. Thread-safe; calls block the thread."""
+
+    def __init__(self, load: Callable[[], Any], *, connections: int) -> None:
+        self._load = load
+        self._connections = connections
+        self._credentials = threading.Lock()
+        self._apply(load())
+
+    def _apply(self, configuration: Any) -> None:
+        configuration.connection_pool_maxsize = self._connections
+        # client-go probes idle connections too; a dead one must not cost a command its time.
+        configuration.keep_alive = True
+        self._configuration = configuration
+        self._origin = configuration.host.rstrip("/")
+        pool: urllib3.PoolManager = kubernetes_client.ApiClient(configuration).rest_client.pool_manager
+        pool.pool_classes_by_scheme = _POOLS
+        self._pool = pool
+
+    def send(self, call: ApiCall, may_start: Callable[[], bool]) -> RawReply:
+        """Sends one request and reads the whole reply. Raises `ApiServerError`."""
+        authorization = self._authorization()
+        reply = self._send_once(call, authorization, may_start)
+        if reply.status == HTTPStatus.UNAUTHORIZED and self._reload(authorization):
+            reply = self._send_once(call, self._authorization(), may_start)
+        return reply
+
+    def close(self) -> None:
+        """Closes the idle connections."""
+        self._pool.clear()
+
+    def _authorization(self) -> str | None:
+        # The package's refresh hook re-reads an in-cluster token file each minute, and is not thread-safe.
+        with self._credentials:
+            setting = self._configuration.auth_settings().get("BearerToken")
+        return setting["value"] if setting else None
+
+    def _reload(self, refused: str | None) -> bool:
+        """Reads kubeconfig or service account again; whether that gave other credentials than the refused
+        ones.
+        """
+        with self._credentials:
+            try:
+                self._apply(self._load())
+            except ConfigurationError:
+                return False
+        return self._authorization() != refused
+
+    def _send_once(self, call: ApiCall, authorization: str | None, may_start: Callable[[], bool]) -> RawReply:
+        deadline = time.monotonic() + call.timeout_s
+        fields = urllib3.HTTPHeaderDict()
+        for name, value in call.headers:
+            fields.add(name, value)
+        if authorization is not None:
+            fields["Authorization"] = authorization
+        _gate.may_start, _gate.passed = may_start, False
+        try:
+            response = self._pool.urlopen(
+                call.method,
+                self._origin + call.target,
+                body=call.body or None,
+                headers=fields,
+                redirect=False,
+                retries=False,
+                preload_content=False,
+                timeout=urllib3.Timeout(connect=min(_CONNECT_TIMEOUT_S, call.timeout_s), read=call.timeout_s),
+            )
+            try:
+                content = _read(response, deadline, call.max_reply_bytes)
+            except BaseException:
+                response.close()
+                raise
+            response.release_conn()
+            return RawReply(response.status, tuple(response.headers.items()), content)
+        except ApiServerError:
+            raise
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise _translate(error, _gate.passed) from error
+        finally:
+            _gate.may_start = None
+
+
+def _read(response: urllib3.BaseHTTPResponse, deadline: float, limit: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while chunk := response.read1(_READ_BYTES, decode_content=False):
+        size += len(chunk)
+        if size > limit:
+            raise ReplyTooLargeError(f"the API server's reply has more than {limit} bytes")
+        chunks.append(chunk)
+        if time.monotonic() > deadline:
+            raise ReplyTimeoutError("the API server's reply was not complete in time")
+    return b"".join(chunks)
+
+
+def _translate(error: Exception, sent: bool) -> ApiServerError:
+    """Exceptions of the HTTP library carry addresses and paths, so only their kind is told."""
+    kind = type(error).__name__
+    if not sent:
+        return NotSentError(f"the API server cannot be reached ({kind})")
+    if isinstance(error, (urllib3.exceptions.TimeoutError, TimeoutError)):
+        return ReplyTimeoutError("the API server did not reply in time")
+    return NoReplyError(f"the connection to the API server broke before its reply was complete ({kind})")

@@ -1,0 +1,177 @@
+"""The EventSource over the Ledger port (Sui's gRPC: SubscribeEvents and ListEvents).
+
+`SubscribeEvents` starts at the tip and cannot resume, and `ListEvents` reads an index that may lag behind
+the tip. So every connection, the first one as well as each reconnection, is: subscribe first; list what
+came after the resume point, again and again until the index has reached the subscription's first frame;
+then go live. What both deliver is dropped once by its position.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from k3s_daas.errors import ConfigurationError, LedgerUnavailableError
+from k3s_daas.sui.ledger import ChainEvent, EventFilter, EventFrame, Ledger, ServiceInfo
+from listener_service.backoff import Backoff
+from listener_service.clock import Clock, SystemClock
+from listener_service.event_source.interface import Covered, SourcedEvent, SourceItem, WatermarkGapError
+
+_log = logging.getLogger(__name__)
+
+# Positions remembered to drop duplicates. Catch-up and live overlap by a few checkpoints; this is hours of
+# commands.
+_REMEMBERED_POSITIONS = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayPlan:
+    """How far back to look without a watermark.
+
+    `window_ms` is the longest answer_by. Endpoints do not tell a checkpoint by time, so the window is
+    counted in checkpoints at the fastest rate that a chain makes them: too far back costs a longer list,
+    never a lost request.
+    """
+
+    window_ms: int
+    fastest_checkpoints_per_second: int = 20
+
+    def first_checkpoint(self, info: ServiceInfo) -> int:
+        """The checkpoint to start listing at."""
+        reach = self.window_ms * self.fastest_checkpoints_per_second // 1000
+        return max(info.lowest_available_checkpoint, info.checkpoint - reach, 0)
+
+
+@dataclass(slots=True)
+class LedgerEventSource:
+    """See the module docstring. `on_live` is called each time that a connection is subscribed and caught up
+    once.
+    """
+
+    ledger: Ledger
+    event_filter: EventFilter
+    chain_id: str
+    replay: ReplayPlan
+    clock: Clock = field(default_factory=SystemClock)
+    backoff: Backoff = field(default_factory=Backoff)
+    idle_timeout_s: float = 30.0
+    index_poll_s: float = 0.2
+    on_live: Callable[[], None] = lambda: None
+    _covered: int | None = None
+    _seen: OrderedDict[tuple[str, int], None] = field(default_factory=OrderedDict)
+
+    async def items(self, watermark: int | None) -> AsyncGenerator[SourceItem, None]:
+        """See `EventSource`. Raises `WatermarkGapError` and `ConfigurationError`."""
+        self._covered = watermark
+        while True:
+            try:
+                async with aclosing(self._connection()) as connection:
+                    async for item in connection:
+                        self.backoff.reset()
+                        yield item
+            except LedgerUnavailableError as error:
+                delay = self.backoff.next_delay_s()
+                _log.warning(
+                    "event stream lost, subscribing again",
+                    extra={"error": str(error), "delay_s": round(delay, 3), "resume_after": self._covered},
+                )
+                await self.clock.sleep(delay)
+
+    async def _connection(self) -> AsyncGenerator[SourceItem, None]:
+        """One connection's life: ends only by an exception."""
+        info = await self.ledger.service_info()
+        start = self._start(info)
+        frames = self.ledger.subscribe_events(self.event_filter, idle_timeout_s=self.idle_timeout_s)
+        async with aclosing(frames):
+            first = asyncio.ensure_future(anext(frames))
+            try:
+                async with aclosing(self._catch_up(start, info.checkpoint, first)) as past:
+                    async for item in past:
+                        yield item
+                frame: EventFrame = await first
+            finally:
+                if not first.done():
+                    first.cancel()
+                    # The generator cannot be closed while it runs.
+                    await asyncio.wait({first})
+            while True:
+                for item in self._from_frame(frame):
+                    yield item
+                frame = await anext(frames)
+
+    def _start(self, info: ServiceInfo) -> int:
+        if info.chain_id != self.chain_id:
+            raise ConfigurationError(
+                f"the endpoint serves chain {info.chain_id}, but the trust roots pin chain {self.chain_id}: "
+                "correct DAAS_SUI_ENDPOINT or DAAS_TRUST_ROOTS_FILE"
+            )
+        if self._covered is None:
+            return self.replay.first_checkpoint(info)
+        if self._covered + 1 < info.lowest_available_checkpoint:
+            raise WatermarkGapError(self._covered, info.lowest_available_checkpoint)
+        return self._covered + 1
+
+    async def _catch_up(
+        self, start: int, tip: int, first: asyncio.Future[EventFrame]
+    ) -> AsyncGenerator[SourceItem, None]:
+        """Lists from checkpoint `start` until the index covers the first live frame."""
+        cursor: bytes | None = None
+        covered = start - 1
+        announced = False
+        while True:
+            # A range that begins beyond the tip is an error at some endpoints, and empty anyway.
+            if start <= tip or announced:
+                pages = self.ledger.list_events(self.event_filter, start, after=cursor)
+                async with aclosing(pages):
+                    async for page in pages:
+                        for event in page.events:
+                            if self._is_new(event):
+                                yield SourcedEvent(event, replayed=True)
+                        cursor = page.cursor
+                        if page.checkpoint is not None and page.checkpoint > covered:
+                            covered = page.checkpoint
+                            if self._advance(covered):
+                                yield Covered(covered)
+            if not announced:
+                announced = True
+                self.on_live()
+            if first.done() and covered >= _reach(first.result()):
+                return
+            # Woken at once by the first frame; the delay only paces an index that lags behind it.
+            if first.done():
+                await self.clock.sleep(self.index_poll_s)
+            else:
+                await asyncio.wait({first})
+
+    def _from_frame(self, frame: EventFrame) -> list[SourceItem]:
+        items: list[SourceItem] = []
+        if frame.event is not None and self._is_new(frame.event):
+            items.append(SourcedEvent(frame.event, replayed=False))
+        if frame.checkpoint is not None and self._advance(frame.checkpoint):
+            items.append(Covered(frame.checkpoint))
+        return items
+
+    def _advance(self, checkpoint: int) -> bool:
+        if self._covered is not None and checkpoint <= self._covered:
+            return False
+        self._covered = checkpoint
+        return True
+
+    def _is_new(self, event: ChainEvent) -> bool:
+        if event.position in self._seen:
+            self._seen.move_to_end(event.position)
+            return False
+        self._seen[event.position] = None
+        if len(self._seen) > _REMEMBERED_POSITIONS:
+            self._seen.popitem(last=False)
+        return True
+
+
+def _reach(first: EventFrame) -> int:
+    """The checkpoint that the list must have covered before the live stream alone is complete."""
+    event_checkpoint = first.event.checkpoint if first.event is not None else None
+    return max(event_checkpoint or 0, first.checkpoint or 0)
