@@ -1,0 +1,1 @@
+"""The gateway: takes kubectl's requests over HTTPS and carries each through the contract on Sui."""

@@ -1,0 +1,63 @@
+"""A small cache on the event loop: values live for a while, and each is loaded once however many wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+@dataclass
+class _Entry(Generic[V]):
+    task: asyncio.Task[V]
+    started_s: float
+
+
+class SingleFlightCache(Generic[K, V]):
+    """`get` on one event loop only. A failed load is not kept: the next caller loads again."""
+
+    def __init__(
+        self,
+        load: Callable[[K], Awaitable[V]],
+        *,
+        ttl_s: float,
+        capacity: int,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._load = load
+        self._ttl_s = ttl_s
+        self._capacity = capacity
+        self._monotonic = monotonic
+        self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
+
+    async def get(self, key: K) -> V:
+        """The value, at most `ttl_s` older than this call. Raises what the load raises."""
+        entry = self._entries.get(key)
+        if entry is None or self._is_over(entry):
+            # The age counts from the start of the load: what it returns may be as old as that.
+            entry = _Entry(asyncio.ensure_future(self._loaded(key)), self._monotonic())
+            self._entries[key] = entry
+            self._entries.move_to_end(key)
+            while len(self._entries) > self._capacity:
+                self._entries.popitem(last=False)
+        # A caller that is cancelled does not take the load away from the others.
+        return await asyncio.shield(entry.task)
+
+    def forget(self, key: K) -> None:
+        """Load again at the next `get`."""
+        self._entries.pop(key, None)
+
+    async def _loaded(self, key: K) -> V:
+        return await self._load(key)
+
+    def _is_over(self, entry: _Entry[V]) -> bool:
+        if not entry.task.done():
+            return False
+        failed = entry.task.cancelled() or entry.task.exception() is not None
+        return failed or self._monotonic() - entry.started_s >= self._ttl_s

@@ -1,0 +1,29 @@
+"""Errors that only the gateway knows. The rest of the tree is in `k3s_daas.errors`."""
+
+from __future__ import annotations
+
+from k3s_daas.errors import DaasError
+
+
+class GatewayUnavailableError(DaasError):
+    """Something that the gateway needs does not answer, and nothing was submitted: the caller may try again."""
+
+
+class RequestStoreUnavailableError(GatewayUnavailableError):
+    """The request store did not take the write: nothing may be submitted on it."""
+
+
+class RequestAlreadyReservedError(GatewayUnavailableError):
+    """Somebody else has reserved this request id."""
+
+
+class FenceLostError(GatewayUnavailableError):
+    """The record has moved on without this writer: whoever holds the newer fence decides."""
+
+
+class SigningUnavailableError(GatewayUnavailableError):
+    """The signing service did not sign."""
+
+
+class NotConfiguredError(GatewayUnavailableError):
+    """A setting or a root of trust is missing or wrong; the gateway's log has the sentence that names it."""

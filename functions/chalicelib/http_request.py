@@ -1,0 +1,100 @@
+"""An API Gateway event becomes the request that kubectl sent.
+
+API Gateway takes a request apart; what the API server needs is put together again here: the percent-encoded path
+(reported encoded or decoded, depending on the place), the query with repeated parameters in order, every header, and
+the body as bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, quote_plus, unquote
+
+from k3s_daas.errors import MalformedRequestError
+
+# What may stand in a path segment as it is (RFC 3986: unreserved, sub-delims, ":" and "@").
+SEGMENT_SAFE = "!$&'()*+,;=:@~-._"
+
+
+@dataclass(frozen=True)
+class GatewayRequest:
+    """One HTTP request as kubectl sent it. `path` and `query` are percent-encoded; header names are as received."""
+
+    method: str
+    path: str
+    query: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    arrival_ms: int
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header, by case-insensitive name."""
+        wanted = name.lower()
+        return next((value for key, value in self.headers if key.lower() == wanted), None)
+
+
+def request_from_event(event: Mapping[str, Any], now_ms: int) -> GatewayRequest:
+    """Convert an API Gateway proxy event (version 1).
+
+    The arrival time is API Gateway's `requestTimeEpoch`, so that a cold start counts against the command's deadlines;
+    `now_ms` stands in where the event has none. Raises MalformedRequestError.
+    """
+    context = event["requestContext"]
+    return GatewayRequest(
+        method=str(context["httpMethod"]),
+        path=_path(event),
+        query=_query(event.get("multiValueQueryStringParameters")),
+        headers=_headers(event),
+        body=_body(event),
+        arrival_ms=_arrival(context, now_ms),
+    )
+
+
+def _path(event: Mapping[str, Any]) -> str:
+    """The path from the route's parameters, in the order in which the route names them."""
+    names = [part[1:-1] for part in str(event["requestContext"]["resourcePath"]).split("/") if part]
+    parameters = event.get("pathParameters") or {}
+    try:
+        segments = [unquote(str(parameters[name]), errors="strict") for name in names]
+    except UnicodeDecodeError:
+        raise MalformedRequestError("The request path is not valid UTF-8 after percent-decoding.") from None
+    return "/" + "/".join(quote(segment, safe=SEGMENT_SAFE) for segment in segments)
+
+
+def _query(parameters: Mapping[str, list[str]] | None) -> str:
+    pairs = ((name, value) for name, values in (parameters or {}).items() for value in values)
+    try:
+        return "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in pairs)
+    except UnicodeEncodeError:
+        raise MalformedRequestError("The query is not valid UTF-8 after percent-decoding.") from None
+
+
+def _headers(event: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    several: Mapping[str, list[str]] = event.get("multiValueHeaders") or {}
+    if several:
+        return tuple((name, value) for name, values in several.items() for value in values)
+    return tuple((event.get("headers") or {}).items())
+
+
+def _body(event: Mapping[str, Any]) -> bytes:
+    body = event.get("body")
+    if body is None:
+        return b""
+    if isinstance(body, bytes):
+        return body
+    if not event.get("isBase64Encoded"):
+        return str(body).encode()
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError):
+        raise MalformedRequestError("The request body is not valid base64.") from None
+
+
+def _arrival(context: Mapping[str, Any], now_ms: int) -> int:
+    reported = context.get("requestTimeEpoch")
+    # A time in the future would stretch every deadline of the command.
+    return min(int(reported), now_ms) if isinstance(reported, int) else now_ms

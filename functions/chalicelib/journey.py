@@ -1,0 +1,106 @@
+"""What is known about one request while it is served: for the log line and the reply's diagnostic headers.
+
+Names, digests and durations only: no token, no body, no query, and no path of a non-resource request.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from k3s_daas.attributes import RequestAttributes
+from k3s_daas.ids import request_id_text, to_hex
+
+REQUEST_ID_HEADER = "X-Daas-Request-Id"
+REQUEST_DIGEST_HEADER = "X-Daas-Request-Digest"
+RESPONSE_DIGEST_HEADER = "X-Daas-Response-Digest"
+
+Log = Callable[[str], None]
+
+
+def log_to_stderr(line: str) -> None:
+    """One write per line, so that lines of several threads do not mix; Lambda sends stderr to CloudWatch."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+@dataclass
+class Journey:
+    """One request's way through the gateway. Durations are in ms of a monotonic clock."""
+
+    monotonic: Callable[[], float] = time.perf_counter
+    request_id: bytes | None = None
+    seal: bytes | None = None
+    attributes: RequestAttributes | None = None
+    request_digest: str | None = None
+    response_digest: str | None = None
+    durations: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._started = self.monotonic()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measure one stage; also when it raises."""
+        started = self.monotonic()
+        try:
+            yield
+        finally:
+            self.durations[name] = (self.monotonic() - started) * 1000
+
+    def headers(self) -> list[tuple[str, str]]:
+        """The diagnostic headers of the reply."""
+        total = (self.monotonic() - self._started) * 1000
+        stages = {**self.durations, "total": total}
+        found = [("Server-Timing", ", ".join(f"{name};dur={ms:.1f}" for name, ms in stages.items()))]
+        if self.request_id is not None:
+            found.append((REQUEST_ID_HEADER, request_id_text(self.request_id)))
+        if self.request_digest is not None:
+            found.append((REQUEST_DIGEST_HEADER, self.request_digest))
+        if self.response_digest is not None:
+            found.append((RESPONSE_DIGEST_HEADER, self.response_digest))
+        return found
+
+    def log_line(self, *, code: int, reason: str | None) -> str:
+        """The request's log line, JSON. `reason` marks a refusal by the gateway or the contract."""
+        fields: dict[str, object] = {"event": "request", "code": code}
+        if reason is not None:
+            fields["refused"] = reason
+        if self.request_id is not None:
+            fields["request_id"] = request_id_text(self.request_id)
+        if self.seal is not None:
+            fields["seal"] = to_hex(self.seal)
+        if self.attributes is not None:
+            fields.update(_public(self.attributes))
+        fields["request_digest"] = self.request_digest
+        fields["response_digest"] = self.response_digest
+        fields["ms"] = {name: round(ms, 1) for name, ms in self.durations.items()}
+        return json.dumps({name: value for name, value in fields.items() if value is not None})
+
+
+def _public(attributes: RequestAttributes) -> dict[str, str]:
+    """What the chain shows of a request, too."""
+    resource = attributes.resource + (f"/{attributes.subresource}" if attributes.subresource else "")
+    fields = {
+        "verb": attributes.verb,
+        "group": attributes.api_group,
+        "resource": resource,
+        "namespace": attributes.namespace,
+        "name": attributes.name,
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
+def where(error: BaseException) -> str:
+    """The type of an unexpected error and the place it came from; never its message, which may quote a request."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return type(error).__name__
+    code = trace.tb_frame.f_code
+    return f"{type(error).__name__} in {code.co_qualname} line {trace.tb_lineno}"

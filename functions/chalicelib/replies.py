@@ -1,0 +1,76 @@
+"""What the gateway answers, and how an error of any kind becomes a Kubernetes Status."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import dataclass, replace
+
+from chalicelib.errors import GatewayUnavailableError
+from chalicelib.http_request import GatewayRequest
+from k3s_daas.status import StatusError, from_error, status_body
+
+# Lambda returns 6 MB, and base64 takes a third of it.
+MAX_REPLY_BYTES = 4_400_000
+# The API server's own threshold; smaller bodies cost more time than they save.
+COMPRESS_FROM_BYTES = 128 * 1024
+
+
+@dataclass(frozen=True)
+class GatewayReply:
+    """An HTTP reply. Repeated header names are kept in order."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header, by case-insensitive name."""
+        wanted = name.lower()
+        return next((value for key, value in self.headers if key.lower() == wanted), None)
+
+
+def status_reply(error: StatusError) -> GatewayReply:
+    """The reply for a refusal."""
+    headers = [("Content-Type", "application/json")]
+    if error.retry_after_s is not None:
+        headers.append(("Retry-After", str(error.retry_after_s)))
+    return GatewayReply(error.code, tuple(headers), status_body(error))
+
+
+def status_of(error: Exception) -> StatusError:
+    """The one Status for an error; what nobody raised on purpose is a 500 that tells nothing."""
+    if isinstance(error, GatewayUnavailableError):
+        return StatusError(503, "ServiceUnavailable", str(error))
+    return from_error(error)
+
+
+def fit_for_client(reply: GatewayReply, request: GatewayRequest) -> GatewayReply:
+    """The reply as this client and Lambda can take it: large bodies compressed, a 304 with its client's type."""
+    headers = list(reply.headers)
+    if reply.status == 304 and reply.header("Content-Type") is None:
+        # API Gateway would add its default type, and kubectl's HTTP cache would keep that one for the cached body.
+        headers.append(("Content-Type", _first_accepted(request)))
+    body = reply.body
+    if _takes_gzip(request) and len(body) >= COMPRESS_FROM_BYTES and reply.header("Content-Encoding") is None:
+        body = gzip.compress(body, compresslevel=1, mtime=0)
+        headers += [("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
+    if len(body) > MAX_REPLY_BYTES:
+        return status_reply(
+            StatusError(
+                413,
+                "RequestEntityTooLarge",
+                "The reply is larger than this gateway can return: ask for less, "
+                "with --chunk-size, a label selector or a single name.",
+            )
+        )
+    return replace(reply, headers=tuple(headers), body=body)
+
+
+def _takes_gzip(request: GatewayRequest) -> bool:
+    accepted = request.header("Accept-Encoding") or ""
+    return any(part.strip().lower() == "gzip" for part in accepted.split(","))
+
+
+def _first_accepted(request: GatewayRequest) -> str:
+    accepted = (request.header("Accept") or "").split(",")[0].strip()
+    return accepted if accepted and "*" not in accepted else "application/json"

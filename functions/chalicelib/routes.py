@@ -1,0 +1,139 @@
+"""The Chalice app: one route per path depth, and no refusal that is not a Kubernetes Status.
+
+Every route leads to the same view; what a request means is decided from its path, not by routing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from chalice import Chalice, Response
+from chalice.app import CaseInsensitiveMapping, Request
+
+from chalicelib.http_request import GatewayRequest, request_from_event
+from chalicelib.replies import GatewayReply, fit_for_client, status_of, status_reply
+from k3s_daas.errors import DaasError
+from k3s_daas.status import StatusError
+
+APP_NAME = "k3s-daas-gateway"
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+# Kubernetes itself needs 8; only the tails of proxies are longer.
+MAX_DEPTH = 12
+
+logger = logging.getLogger("daas.gateway")
+
+
+class CommandGateway(Protocol):
+    """What stands behind the routes."""
+
+    def handle(self, request: GatewayRequest) -> GatewayReply:
+        """Answer one request. Raises nothing that is not a bug."""
+        ...
+
+
+class GatewayApp(Chalice):
+    """A Chalice app that several threads may call at once.
+
+    Chalice keeps the request in an attribute of the app; with threads, one request would be answered with another
+    one's body and token.
+    """
+
+    def __init__(self) -> None:
+        self._per_thread = threading.local()
+        super().__init__(app_name=APP_NAME, configure_logs=False)
+
+    @property
+    def current_request(self) -> Request | None:
+        """The request of this thread."""
+        return getattr(self._per_thread, "request", None)
+
+    @current_request.setter
+    def current_request(self, request: Request | None) -> None:
+        self._per_thread.request = request
+
+    @property
+    def lambda_context(self) -> Any:
+        """The invocation's context, of this thread."""
+        return getattr(self._per_thread, "context", None)
+
+    @lambda_context.setter
+    def lambda_context(self, context: Any) -> None:
+        self._per_thread.context = context
+
+
+def create_app(
+    gateway: Callable[[], CommandGateway],
+    now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+) -> GatewayApp:
+    """The app in front of whatever `gateway` returns; it is asked at each request, and never before the first one.
+
+    `gateway` raises a DaasError while it cannot be made; the caller then gets that error's Status.
+    """
+    app = GatewayApp()
+    app.api.binary_types = ["*/*"]
+
+    def view(**_segments: str) -> Response:
+        current = app.current_request
+        assert current is not None, "Chalice sets the request before it calls a view"
+        return _answer(gateway, current, now_ms())
+
+    for depth in range(MAX_DEPTH + 1):
+        path = "/" + "/".join(f"{{s{index}}}" for index in range(depth))
+        app.route(path, name=f"depth_{depth}", methods=METHODS, content_types=["*/*"])(view)
+    app.register_middleware(_default_accept, "http")
+    app.register_middleware(_only_statuses, "http")
+    return app
+
+
+def _answer(gateway: Callable[[], CommandGateway], current: Request, now_ms: int) -> Response:
+    try:
+        request = request_from_event(current.to_original_event(), now_ms)
+        reply = fit_for_client(gateway().handle(request), request)
+    except DaasError as error:
+        reply = status_reply(status_of(error))
+    return _response(reply)
+
+
+def _default_accept(request: Request, get_response: Callable[[Any], Response]) -> Response:
+    """Chalice refuses a binary reply to a request without Accept, which HTTP allows and API servers answer."""
+    if "accept" not in request.headers:
+        request.headers = CaseInsensitiveMapping({**request.headers, "accept": "*/*"})
+    return get_response(request)
+
+
+def _only_statuses(request: Request, get_response: Callable[[Any], Response]) -> Response:
+    """Chalice's own refusals (it writes them as objects, we only write bytes) and escaped errors, as a Status."""
+    try:
+        response = get_response(request)
+    except Exception as error:  # noqa: BLE001 - the last place before Chalice answers with a body kubectl cannot read
+        logger.error("unexpected %s in the app", type(error).__name__, exc_info=error)
+        response = Response(body={}, status_code=500)
+    if isinstance(response.body, bytes):
+        return response
+    return _response(_chalice_refusal(response.status_code))
+
+
+def _chalice_refusal(code: int) -> GatewayReply:
+    if code == 405:
+        reply = status_reply(
+            StatusError(405, "MethodNotAllowed", "The server does not allow this method on the requested resource.")
+        )
+        return GatewayReply(405, (*reply.headers, ("Allow", ", ".join(METHODS))), reply.body)
+    if 400 <= code < 500:
+        return status_reply(StatusError(code, "BadRequest", "The gateway cannot serve this request."))
+    return status_reply(StatusError(500, "InternalError", "The gateway failed to serve this request; see its log."))
+
+
+def _response(reply: GatewayReply) -> Response:
+    headers: dict[str, str | list[str]] = {}
+    for name, value in reply.headers:
+        known = headers.get(name)
+        if known is None:
+            headers[name] = value
+        else:
+            headers[name] = [*(known if isinstance(known, list) else [known]), value]
+    return Response(body=reply.body, headers=headers, status_code=reply.status)

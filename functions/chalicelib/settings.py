@@ -1,0 +1,116 @@
+"""The gateway's settings, from environment variables.
+
+Nothing is read while the package is imported (Chalice imports the app to package it): the first request reads and
+validates the settings, and a gateway that is not configured refuses every request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from k3s_daas.deadlines import DeadlineSettings
+from k3s_daas.errors import ConfigurationError
+from k3s_daas.ids import from_hex
+
+SINGLE_ENDPOINT_MODES = ("development", "own-node")
+
+
+@dataclass(frozen=True)
+class GatewaySettings:
+    """What the operator decides."""
+
+    trust_roots_file: Path
+    """JSON file with the pinned roots of trust (chain, package, cluster, gateways, executors)."""
+
+    sui_endpoint: str
+    """URL of the Sui fullnode's gRPC service: ``https://``, or ``http://`` in development."""
+
+    single_endpoint: str
+    """Why one endpoint is enough: ``development``, or ``own-node`` if the operator runs it."""
+
+    request_table: str
+    """DynamoDB table with one record per command."""
+
+    kms_key_id: str
+    """KMS key (ECC_SECG_P256K1) that signs the gateway's transactions; it never leaves KMS."""
+
+    executor: bytes
+    """Address of the executor that commands are assigned to; pinned in the roots."""
+
+    deadlines: DeadlineSettings = field(default_factory=DeadlineSettings)
+    """The three times of a command and the HTTP chain around them."""
+
+    gas_budget: int = 100_000_000
+    """MIST reserved from the address balance while one submission is in flight; what is not used stays."""
+
+    admission_ttl_ms: int = 1_000
+    """How long a seal's and the cluster's state are used without reading the chain again. The contract decides on
+    the state of the moment; this only keeps hopeless commands from costing gas."""
+
+    max_body_bytes: int = 3 * 1024 * 1024
+    """Largest request body, as at the API server itself. What matters after compression is the 96 KiB of ciphertext."""
+
+    watch_seconds: int = 2
+    """Longest watch: a reply is complete or absent, so a watch is cut into short ones."""
+
+
+def settings_from_environment(environment: Mapping[str, str]) -> GatewaySettings:
+    """Read and validate the settings.
+
+    Raises ConfigurationError with one sentence that names the variable.
+    """
+    single_endpoint = _required(environment, "DAAS_SINGLE_ENDPOINT")
+    if single_endpoint not in SINGLE_ENDPOINT_MODES:
+        raise ConfigurationError(
+            "DAAS_SINGLE_ENDPOINT must be 'development' or 'own-node': with one Sui endpoint that somebody else runs, "
+            "that endpoint could lie about the state of the chain."
+        )
+    settings = GatewaySettings(
+        trust_roots_file=Path(_required(environment, "DAAS_TRUST_ROOTS_FILE")),
+        sui_endpoint=_endpoint(environment, single_endpoint),
+        single_endpoint=single_endpoint,
+        request_table=_required(environment, "DAAS_REQUEST_TABLE"),
+        kms_key_id=_required(environment, "DAAS_KMS_KEY_ID"),
+        executor=_address(environment, "DAAS_EXECUTOR"),
+        deadlines=DeadlineSettings.from_environment(environment),
+        gas_budget=_positive(environment, "DAAS_GAS_BUDGET", GatewaySettings.gas_budget),
+        admission_ttl_ms=_positive(environment, "DAAS_ADMISSION_TTL_MS", GatewaySettings.admission_ttl_ms),
+    )
+    return settings
+
+
+def _required(environment: Mapping[str, str], name: str) -> str:
+    value = environment.get(name, "").strip()
+    if not value:
+        raise ConfigurationError(f"{name} is not set: the gateway needs it to serve any request.")
+    return value
+
+
+def _positive(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name, "").strip()
+    if not text:
+        return default
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise ConfigurationError(f"{name} must be a positive whole number.")
+    return int(text)
+
+
+def _address(environment: Mapping[str, str], name: str) -> bytes:
+    try:
+        return from_hex(_required(environment, name))
+    except ValueError:
+        raise ConfigurationError(f"{name} must be a Sui address: 0x and 64 hexadecimal digits.") from None
+
+
+def _endpoint(environment: Mapping[str, str], single_endpoint: str) -> str:
+    name = "DAAS_SUI_ENDPOINT"
+    url = _required(environment, name)
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationError(f"{name} must be an https:// URL (http:// only in development).")
+    if parts.scheme == "http" and single_endpoint != "development":
+        raise ConfigurationError(f"{name} must be an https:// URL: plain http is for development only.")
+    return url

@@ -1,0 +1,70 @@
+"""What a request may ask for that the way through API Gateway and the chain cannot carry, and how watches are cut.
+
+Everything refused here gets a Status that names the feature and what to do instead; nothing reaches the chain.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl, quote_plus
+
+from chalicelib.http_request import GatewayRequest
+from k3s_daas.attributes import RequestAttributes
+from k3s_daas.headers import asks_for_upgrade
+from k3s_daas.status import StatusError
+
+# Subresources that are nothing but a stream in both directions, and the commands that need them.
+STREAMING_SUBRESOURCES = {
+    "exec": "kubectl exec and kubectl cp",
+    "attach": "kubectl attach",
+    "portforward": "kubectl port-forward",
+}
+# How the API server reads a boolean parameter: present means true, except for these.
+FALSE_VALUES = frozenset({"0", "false"})
+
+
+def refuse_unsupported(request: GatewayRequest, attributes: RequestAttributes) -> None:
+    """Raise a 501 StatusError that names the feature, or 422 for a watch list (clients fall back on that code)."""
+    command = STREAMING_SUBRESOURCES.get(attributes.subresource)
+    if attributes.resource in ("pods", "nodes") and command is not None:
+        raise _not_implemented(
+            f"{command} need a connection that is upgraded to a stream, which this gateway does not carry. "
+            "Run a Job, read `kubectl logs`, or ask the operator for access on the node's side."
+        )
+    if asks_for_upgrade(request.headers):
+        raise _not_implemented("Connection upgrades (WebSocket, SPDY) are not carried by this gateway.")
+    parameters = parse_qsl(request.query, keep_blank_values=True)
+    if attributes.subresource == "log" and _is_true(parameters, "follow"):
+        raise _not_implemented(
+            "Following a log needs an open stream, which this gateway does not carry: "
+            "run `kubectl logs` without --follow, with --since or --tail."
+        )
+    if attributes.verb == "watch" and _is_true(parameters, "sendInitialEvents"):
+        # The answer of an API server whose WatchList feature is off: clients list first and watch from there.
+        raise StatusError(
+            422,
+            "Invalid",
+            "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch: "
+            "this gateway serves no watch lists; list first, then watch from that resourceVersion.",
+        )
+
+
+def bounded_watch_query(query: str, limit_s: int) -> str:
+    """The query of a watch with `timeoutSeconds` at most `limit_s`; everything else stays as it is, in order."""
+    kept: list[str] = []
+    timeout = limit_s
+    for pair in query.split("&"):
+        name, _, value = pair.partition("=")
+        if name != "timeoutSeconds":
+            kept.append(pair)
+        elif value.isascii() and value.isdigit() and 0 < int(value) < timeout:
+            timeout = int(value)
+    return "&".join([*filter(None, kept), f"timeoutSeconds={quote_plus(str(timeout))}"])
+
+
+def _is_true(parameters: list[tuple[str, str]], name: str) -> bool:
+    value = next((value for key, value in parameters if key == name), None)
+    return value is not None and value.lower() not in FALSE_VALUES
+
+
+def _not_implemented(message: str) -> StatusError:
+    return StatusError(501, "NotImplemented", message)

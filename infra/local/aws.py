@@ -1,0 +1,140 @@
+"""A local AWS for the stack: moto's server with the DynamoDB table and the KMS key that the gateway needs.
+
+What is real: the wire protocols (boto3 cannot tell the difference), conditional writes, the secp256k1 signatures.
+What is simulated by moto: everything behind them. State is in memory and ends with the process, time-to-live never
+removes an item, no credential is checked.
+
+    python -m infra.local.aws --port 0
+
+prints one JSON line ``{"ready": true, "port": …, "url": …}`` and serves until SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import boto3
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_kms import KMSClient
+
+LOOPBACK = "127.0.0.1"
+REGION = "us-east-1"
+
+WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+def client_environment(url: str) -> dict[str, str]:
+    """The ``AWS_*`` variables that send a process's boto3 to the server at `url`, with credentials that open nothing."""
+    return {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        # Keeps boto3 from asking the instance metadata service when a variable is missing.
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def dynamodb_client(url: str) -> DynamoDBClient:
+    """A DynamoDB client for the local server at `url`."""
+    return _session().client("dynamodb", endpoint_url=url)
+
+
+def kms_client(url: str) -> KMSClient:
+    """A KMS client for the local server at `url`."""
+    return _session().client("kms", endpoint_url=url)
+
+
+def create_request_table(client: DynamoDBClient, name: str) -> None:
+    """Create the gateway's request table: key ``request_id`` (binary), time-to-live attribute ``expires_at``."""
+    client.create_table(
+        TableName=name,
+        AttributeDefinitions=[{"AttributeName": "request_id", "AttributeType": "B"}],
+        KeySchema=[{"AttributeName": "request_id", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    client.update_time_to_live(
+        TableName=name, TimeToLiveSpecification={"Enabled": True, "AttributeName": "expires_at"}
+    )
+
+
+def create_signing_key(client: KMSClient) -> str:
+    """Create the gateway's secp256k1 signing key; returns its key id."""
+    answer = client.create_key(
+        KeySpec="ECC_SECG_P256K1", KeyUsage="SIGN_VERIFY", Description="K3s-DaaS gateway, Sui transactions"
+    )
+    return answer["KeyMetadata"]["KeyId"]
+
+
+def serialised(app: WsgiApp) -> WsgiApp:
+    """One request at a time: moto loses acknowledged writes when a transaction fails beside other writers."""
+    lock = threading.Lock()
+
+    def one_at_a_time(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        with lock:
+            # The body is drained inside the lock: a generator would otherwise run after it.
+            return [b"".join(app(environ, start_response))]
+
+    return one_at_a_time
+
+
+def serve(port: int) -> None:
+    """Serve on the loopback interface until SIGTERM or SIGINT."""
+    # Imported here: moto costs half a second and the helpers above are used without it.
+    from moto.server import DomainDispatcherApplication, create_backend_app  # noqa: PLC0415
+    from werkzeug.serving import WSGIRequestHandler, make_server  # noqa: PLC0415
+
+    class Handler(WSGIRequestHandler):
+        # boto3 keeps its connections: with HTTP/1.0 each call would open one.
+        protocol_version = "HTTP/1.1"
+        # Buffered writes and no Nagle: headers and body leave in one segment.
+        disable_nagle_algorithm = True
+        wbufsize = -1
+
+        def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+            """No access log: its lines would be the only thing this process ever says."""
+
+    app = serialised(DomainDispatcherApplication(create_backend_app))
+    server = make_server(LOOPBACK, port, app, threaded=True, request_handler=Handler)
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        # shutdown() waits for the serving loop, which runs in this very thread.
+        threading.Thread(target=server.shutdown, daemon=True).start()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    url = f"http://{LOOPBACK}:{server.server_port}"
+    print(json.dumps({"ready": True, "port": server.server_port, "url": url}), flush=True)
+    server.serve_forever(poll_interval=0.1)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m infra.local.aws", description="A local AWS (moto).")
+    parser.add_argument("--port", type=int, required=True, help="port on 127.0.0.1; 0 picks a free one")
+    options = parser.parse_args(arguments)
+    try:
+        serve(options.port)
+    except OSError as error:
+        print(f"cannot serve the local AWS on port {options.port}: {error.strerror}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _session() -> boto3.session.Session:
+    return boto3.session.Session(
+        aws_access_key_id="local", aws_secret_access_key="local", region_name=REGION
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
