@@ -26,7 +26,7 @@ class DeadlineSettings:
     """All durations, in ms. Call ``validate()`` once at start."""
 
     start_within_ms: int = 24_000
-    """From arrival until which the listener may start. Below the gateway's wait: a caller still there hears of it."""
+    """From arrival until the last start at the listener. Below the gateway's wait, so the caller hears of it."""
 
     finish_within_ms: int = 240_000
     """From arrival until which the API server's reply is expected."""
@@ -50,7 +50,7 @@ class DeadlineSettings:
     """How far not-before lies in the past, for clocks that are behind."""
 
     token_renewal_margin_ms: int = 360_000
-    """How long before its end kubectl is told that a token expires, so that it outlives the request's retries."""
+    """How long before its end kubectl is told that a token expires: it must outlive a request's retries."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> DeadlineSettings:
