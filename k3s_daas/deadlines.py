@@ -26,7 +26,7 @@ class DeadlineSettings:
     """All durations, in ms. Call ``validate()`` once at start."""
 
     start_within_ms: int = 24_000
-    """From arrival until the last start at the listener. Below the gateway's wait, so the caller hears of it."""
+    """From arrival until the listener's last start. Below the gateway's wait: the caller hears of it."""
 
     finish_within_ms: int = 240_000
     """From arrival until which the API server's reply is expected."""

@@ -61,7 +61,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A role's decision. ``reason`` is a sentence for the caller, ``abort`` the contract's name for a refusal.
+    """A role's decision: ``reason`` is for the caller, ``abort`` is the contract's name for a refusal.
 
     ``non_resource_url`` is the pattern that goes on chain for an admitted non-resource request, else empty.
     """
@@ -74,7 +74,7 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A role as it stands on chain. ``stake`` is in MIST; an ``open`` one may be staked for without a grant."""
+    """A role as it stands on chain. ``stake`` is in MIST; an ``open`` one needs no grant."""
 
     name: str
     priority: int

@@ -1,0 +1,242 @@
+"""Which answer each abort of the contract and each error of ours gets: the tables behind ``k3s_daas.status``.
+
+A message says what to do next. Codes: 400 malformed, 401 session or token, 403 grant, role, revocation
+or stake, 413 size, 502 the chain refused, 503 paused, 504 too late.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from k3s_daas.errors import (
+    ConfigurationError,
+    DaasError,
+    ForbiddenError,
+    MalformedRequestError,
+    PayloadTooLargeError,
+    SealedDataError,
+    TokenError,
+    TransactionRefusedError,
+    WireFormatError,
+)
+
+
+class Answer(NamedTuple):
+    """Code, reason, message, and a second sentence for when the context has all that it names."""
+
+    code: int
+    reason: str
+    message: str
+    detail: str = ""
+
+
+class Abort(NamedTuple):
+    name: str
+    answer: Answer
+
+
+_LOG_IN = "open a new session with kubectl-daas and run the command again"
+_OPERATOR = "ask the cluster's operator"
+
+
+def _bad(message: str) -> Answer:
+    return Answer(400, "BadRequest", message)
+
+
+def _unauthorized(message: str) -> Answer:
+    # kubectl shows a 401 as "You must be logged in to the server (…)"; API servers put this word there.
+    return Answer(401, "Unauthorized", f"Unauthorized: {message}")
+
+
+def _forbidden(message: str, detail: str = "") -> Answer:
+    return Answer(403, "Forbidden", message, detail)
+
+
+def _conflict(message: str) -> Answer:
+    return Answer(409, "Conflict", message)
+
+
+def _chain_refused(message: str) -> Answer:
+    return Answer(502, "BadGateway", message)
+
+
+ABORTS: dict[tuple[str, int], Abort] = {
+    (module, code): Abort(name, answer)
+    for module, code, name, answer in (
+        ("cluster", 101, "ENotClusterCapability", _forbidden("this capability is for another cluster")),
+        (
+            "cluster",
+            102,
+            "EClusterPaused",
+            Answer(503, "ServiceUnavailable", f"the cluster is paused: wait, or {_OPERATOR}"),
+        ),
+        (
+            "cluster",
+            103,
+            "EUnsupportedVersion",
+            _chain_refused(f"the gateway calls a version of the contract that is out of use: {_OPERATOR}"),
+        ),
+        ("cluster", 104, "EInvalidName", _bad("the name is not 1 to 63 of a-z, 0-9 and -")),
+        ("cluster", 105, "EInvalidPolicy", _bad("the policy is outside the contract's bounds")),
+        ("cluster", 106, "EUnknownRole", _forbidden(f"the role does not exist in this cluster: {_OPERATOR}")),
+        ("cluster", 107, "ETooManyRoles", _forbidden("the cluster has as many roles as it can have")),
+        (
+            "cluster",
+            108,
+            "EUnknownExecutor",
+            _chain_refused(f"the listener is not registered in the cluster: {_OPERATOR}"),
+        ),
+        (
+            "cluster",
+            109,
+            "EUnknownGateway",
+            _chain_refused(f"the gateway is not registered in the cluster: {_OPERATOR}"),
+        ),
+        ("cluster", 110, "EAlreadyRegistered", _conflict("it is registered already")),
+        ("cluster", 111, "ETooManyMembers", _forbidden("the cluster has as many members as it can have")),
+        ("cluster", 112, "EInvalidHpkeKey", _bad("the sealing key has the wrong length")),
+        ("cluster", 113, "EUnknownGrant", Answer(404, "NotFound", "there is no such grant")),
+        ("role", 201, "EInvalidRule", _bad("the rule is not one that Kubernetes would accept, or too long")),
+        (
+            "role",
+            202,
+            "EForbiddenByRole",
+            _forbidden(
+                f"the role of your seal does not allow this: {_OPERATOR} for another role",
+                "Role {role} has no rule for {verb} of {resource}.",
+            ),
+        ),
+        (
+            "role",
+            203,
+            "EReservedNamespace",
+            _forbidden("this namespace is the listener's own, and closed to everybody"),
+        ),
+        ("role", 204, "EVerbNeverAllowed", _forbidden("nobody may impersonate here: remove --as")),
+        ("role", 205, "ETooManyRules", _forbidden("the role has as many rules as it can have")),
+        ("role", 206, "EInvalidPriority", _bad("a priority is 0 to 9")),
+        ("seal", 301, "ENotOwner", _forbidden("only the seal's owner may do this: use the owner's key")),
+        (
+            "seal",
+            302,
+            "EWrongCluster",
+            _forbidden("the seal belongs to another cluster: choose the right kubeconfig"),
+        ),
+        ("seal", 303, "ENotGranted", _forbidden(f"there is no grant of this role for you: {_OPERATOR}")),
+        ("seal", 304, "EGrantExpired", _forbidden(f"your grant of this role has expired: {_OPERATOR}")),
+        (
+            "seal",
+            305,
+            "ESealRevoked",
+            _forbidden(f"your seal was revoked: withdraw its stake, and {_OPERATOR}"),
+        ),
+        ("seal", 306, "ESealExpired", _forbidden("your seal has expired: stake for a new one")),
+        (
+            "seal",
+            307,
+            "EStakeTooLow",
+            _forbidden(
+                "the seal's stake is too low for commands that change something: add stake",
+                "It has {stake} SUI of the {required} SUI needed: {missing} SUI are missing.",
+            ),
+        ),
+        ("seal", 308, "EZeroStake", _bad("the payment is zero: pay something")),
+        ("seal", 309, "ENothingToWithdraw", _conflict("there is nothing to withdraw: start unstaking first")),
+        ("seal", 310, "EStillUnbonding", _conflict("the stake is still unbonding: try again later")),
+        ("seal", 311, "EUnknownSession", _unauthorized(f"the seal does not know this session: {_LOG_IN}")),
+        ("seal", 312, "ESessionExpired", _unauthorized(f"the session has expired: {_LOG_IN}")),
+        (
+            "seal",
+            313,
+            "ESessionReadOnly",
+            _forbidden("this session may only read: open one that may write and run the command again"),
+        ),
+        ("seal", 314, "EInvalidSessionKey", _bad("the session key is not a sound ed25519 public key")),
+        ("seal", 315, "ETooManySessions", _conflict("the seal has too many live sessions: close one")),
+        (
+            "seal",
+            316,
+            "EInvalidClaimsSignature",
+            _unauthorized(f"the session key did not sign these claims: {_LOG_IN}"),
+        ),
+        (
+            "seal",
+            317,
+            "EClaimsNotYetValid",
+            _unauthorized("the token is not valid yet: set this machine's clock"),
+        ),
+        ("seal", 318, "EClaimsExpired", _unauthorized("the token has expired: run the command again")),
+        ("seal", 319, "EInvalidClaims", _unauthorized(f"the token's claims are not well-formed: {_LOG_IN}")),
+        ("seal", 320, "EInvalidExpiry", _bad("the expiry is in the past or later than is allowed")),
+        ("seal", 321, "EUnstakeTooMuch", _bad("the seal has less stake than that")),
+        ("seal", 322, "EAlreadyUnstaking", _conflict("the seal is unstaking already: withdraw that first")),
+        (
+            "k8s_gateway",
+            401,
+            "ERequestExists",
+            _chain_refused("this command was submitted before and is not run a second time"),
+        ),
+        ("k8s_gateway", 402, "EInvalidRequestId", _chain_refused("the gateway made a malformed request id")),
+        (
+            "k8s_gateway",
+            403,
+            "ERequestIdOutsideWindow",
+            _chain_refused(f"the gateway's clock and the chain's disagree: {_OPERATOR}"),
+        ),
+        (
+            "k8s_gateway",
+            404,
+            "EStartByPassed",
+            Answer(504, "Timeout", "the chain took too long, and nothing was run: run the command again"),
+        ),
+        (
+            "k8s_gateway",
+            405,
+            "EInvalidDeadlines",
+            _chain_refused(f"the gateway's deadlines do not fit the cluster's policy: {_OPERATOR}"),
+        ),
+        (
+            "k8s_gateway",
+            406,
+            "EPayloadTooLarge",
+            Answer(413, "RequestEntityTooLarge", "the request is larger than the cluster takes: send less"),
+        ),
+        ("k8s_gateway", 407, "EEmptyPayload", _chain_refused("the gateway sent an empty payload")),
+        ("k8s_gateway", 408, "EMalformedAttributes", _bad("the request's path has a part that is too long")),
+        (
+            "k8s_gateway",
+            409,
+            "ENotAssignedExecutor",
+            _chain_refused("another listener than the assigned one answered"),
+        ),
+        (
+            "k8s_gateway",
+            410,
+            "EInvalidStatusCode",
+            _chain_refused("the listener answered with no HTTP status"),
+        ),
+    )
+}
+
+UNKNOWN_ABORT = _chain_refused(
+    f"the contract refused for a reason that this gateway does not know: {_OPERATOR}"
+)
+INTERNAL = Answer(500, "InternalError", f"the gateway failed inside: {_OPERATOR}, with the request id")
+
+# The first row whose type fits decides. A message of None is the error's own: written for the caller.
+ERRORS: tuple[tuple[type[DaasError], int, str, str | None], ...] = (
+    (MalformedRequestError, 400, "BadRequest", None),
+    (TokenError, 401, "Unauthorized", None),
+    (ForbiddenError, 403, "Forbidden", None),
+    (PayloadTooLargeError, 413, "RequestEntityTooLarge", None),
+    (ConfigurationError, 500, "InternalError", f"the gateway is not set up properly: {_OPERATOR}"),
+    (TransactionRefusedError, 502, "BadGateway", "the chain refused the transaction, and nothing was run"),
+    (SealedDataError, 502, "BadGateway", f"the listener's answer cannot be opened: {_OPERATOR}"),
+    (WireFormatError, 502, "BadGateway", f"the listener's answer cannot be read: {_OPERATOR}"),
+)
+
+UNREACHABLE = "the chain cannot be reached, and nothing was submitted: try again"
+OUTCOME_UNKNOWN = (
+    "the chain stopped answering after the command was submitted: it may still run, "
+    "so look before you repeat it"
+)
