@@ -13,8 +13,8 @@ const DOMAIN: vector<u8> = b"k3s-daas/claims/v1";
 const KEY_BYTES: u64 = 32;
 const SIGNATURE_BYTES: u64 = 64;
 const HASH_BYTES: u64 = 32;
-/// A stolen token is worth this long at most, whatever the session's own end.
-const MAX_LIFETIME_MS: u64 = 3_600_000;
+/// A gateway that is taken over can use the tokens it was shown this long at most, whatever the session's own end.
+const MAX_VALIDITY_MS: u64 = 900_000;
 
 /// The y coordinates, little-endian and without sign, of the points of order 2 and 8. (Those of order 1 and 4 are 1
 /// and 0.)
@@ -48,11 +48,11 @@ public(package) fun new(
     Claims { domain: DOMAIN, cluster, seal, gateway, not_before_ms, expires_at_ms, secret_hash }
 }
 
-/// The hash is one, and the window is neither empty nor longer than an hour.
+/// The hash is one, and the window is neither empty nor longer than 15 minutes.
 public(package) fun is_well_formed(self: &Claims): bool {
     self.secret_hash.length() == HASH_BYTES
         && self.not_before_ms < self.expires_at_ms
-        && self.expires_at_ms - self.not_before_ms <= MAX_LIFETIME_MS
+        && self.expires_at_ms - self.not_before_ms <= MAX_VALIDITY_MS
 }
 
 public(package) fun is_signed_by(self: &Claims, session_key: &vector<u8>, signature: &vector<u8>): bool {
