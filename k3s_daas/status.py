@@ -59,14 +59,7 @@ class StatusError(DaasError):
         )
 
     def body(self) -> bytes:
-        return status_body(
-            self.code,
-            self.reason,
-            self.message,
-            causes=self.causes,
-            retry_after_s=self.retry_after_s,
-            request_id=self.request_id,
-        )
+        return status_body(self)
 
     def headers(self) -> list[tuple[str, str]]:
         """The response headers that belong to ``body``."""
@@ -76,33 +69,25 @@ class StatusError(DaasError):
         return headers
 
 
-def status_body(
-    code: int,
-    reason: str,
-    message: str,
-    *,
-    causes: tuple[Cause, ...] = (),
-    retry_after_s: int | None = None,
-    request_id: str | None = None,
-) -> bytes:
+def status_body(error: StatusError) -> bytes:
     """A ``metav1.Status`` as JSON."""
-    listed = [{"reason": cause.reason, "message": cause.message} for cause in causes]
+    causes = [*error.causes]
     details: dict[str, object] = {}
-    if request_id is not None:
-        listed.append({"reason": "RequestId", "message": request_id})
-        details["uid"] = request_id
-    if listed:
-        details["causes"] = listed
-    if retry_after_s is not None:
-        details["retryAfterSeconds"] = retry_after_s
+    if error.request_id is not None:
+        causes.append(Cause("RequestId", error.request_id))
+        details["uid"] = error.request_id
+    if causes:
+        details["causes"] = [{"reason": cause.reason, "message": cause.message} for cause in causes]
+    if error.retry_after_s is not None:
+        details["retryAfterSeconds"] = error.retry_after_s
     status: dict[str, object] = {
         "kind": "Status",
         "apiVersion": "v1",
         "metadata": {},
         "status": "Failure",
-        "message": message,
-        "reason": reason,
-        "code": code,
+        "message": error.message,
+        "reason": error.reason,
+        "code": error.code,
     }
     if details:
         status["details"] = details
