@@ -132,7 +132,10 @@ class CallOutcome:
     events: tuple[EmittedEvent, ...] = ()
     returns: tuple[ReturnValue, ...] = ()
     ids_created: int = 0
+    """As in :class:`TxFrame`, after the call."""
     gas_units: int = 0
+    mutated_values: Mapping[int, bytes] = field(default_factory=dict)
+    """BCS after the call of arguments that are no objects and were passed by ``&mut``, by position."""
 
 
 @dataclass(frozen=True, slots=True)

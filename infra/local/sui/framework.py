@@ -1,8 +1,8 @@
 """The Sui framework, as bytecode and as stub sources.
 
 No package registry carries the framework's sources. The Move VM brings its bytecode, embedded in the native
-library of the ``sui_sandbox`` wheel: there it is found, and the declarations that a compiler needs are generated
-from it.
+library of the ``sui_sandbox`` wheel: there it is found, and the declarations that a compiler needs are
+generated from it.
 """
 
 from __future__ import annotations

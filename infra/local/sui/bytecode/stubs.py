@@ -1,8 +1,8 @@
 """Header-only Move sources from a package's bytecode: declarations to compile against, without bodies.
 
 A package compiled against such stubs is the same, byte for byte, as one compiled against the real sources: a
-caller's bytecode holds signatures only. What bytecode has forgotten is missing: macros, constants,
-``#[test_only]`` code. Method aliases (``use fun``) and compiler attributes are forgotten too, and stated here.
+caller's bytecode holds signatures only. What bytecode has forgotten is missing: macros, constants, test-only
+code. Method aliases (``use fun``) and compiler attributes are forgotten too, and stated here.
 """
 
 from __future__ import annotations

@@ -33,6 +33,12 @@ const fetcher = {
     }
     return null;
   },
+  // A package of ours may name the standard library only, as a neighbour.
+  async fetchLocal(path) {
+    const found = Object.keys(packages).find((directory) => directory.endsWith(path.replace("..", "")));
+    if (!found) throw new Error(`local dependencies are not supported: ${path}`);
+    return packages[found];
+  },
   getResolvedSha(_url, revision) {
     return revision;
   },
