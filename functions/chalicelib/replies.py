@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from chalicelib.errors import GatewayUnavailableError
 from chalicelib.http_request import GatewayRequest
-from k3s_daas.status import StatusError, from_error, status_body
+from k3s_daas.status import StatusError, from_error
 
 # Lambda returns 6 MB, and base64 takes a third of it.
 MAX_REPLY_BYTES = 4_400_000
@@ -31,17 +31,17 @@ class GatewayReply:
 
 def status_reply(error: StatusError) -> GatewayReply:
     """The reply for a refusal."""
-    headers = [("Content-Type", "application/json")]
-    if error.retry_after_s is not None:
-        headers.append(("Retry-After", str(error.retry_after_s)))
-    return GatewayReply(error.code, tuple(headers), status_body(error))
+    return GatewayReply(error.code, tuple(error.headers()), error.body())
 
 
-def status_of(error: Exception) -> StatusError:
-    """The one Status for an error; what nobody raised on purpose is a 500 that tells nothing."""
+def status_of(error: Exception, *, submitted: bool, request_id: str | None = None) -> StatusError:
+    """The one Status for an error; what nobody raised on purpose is a 500 that tells nothing.
+
+    `submitted` says whether a transaction may have left the gateway.
+    """
     if isinstance(error, GatewayUnavailableError):
-        return StatusError(503, "ServiceUnavailable", str(error))
-    return from_error(error)
+        return StatusError(503, "ServiceUnavailable", str(error), request_id=request_id)
+    return from_error(error, submitted=submitted, request_id=request_id)
 
 
 def fit_for_client(reply: GatewayReply, request: GatewayRequest) -> GatewayReply:

@@ -5,7 +5,7 @@ Every route leads to the same view; what a request means is decided from its pat
 
 from __future__ import annotations
 
-import logging
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from chalice import Chalice, Response
 from chalice.app import CaseInsensitiveMapping, Request
 
 from chalicelib.http_request import GatewayRequest, request_from_event
+from chalicelib.journey import log_to_stderr, where
 from chalicelib.replies import GatewayReply, fit_for_client, status_of, status_reply
 from k3s_daas.errors import DaasError
 from k3s_daas.status import StatusError
@@ -23,8 +24,6 @@ APP_NAME = "k3s-daas-gateway"
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 # Kubernetes itself needs 8; only the tails of proxies are longer.
 MAX_DEPTH = 12
-
-logger = logging.getLogger("daas.gateway")
 
 
 class CommandGateway(Protocol):
@@ -94,7 +93,7 @@ def _answer(gateway: Callable[[], CommandGateway], current: Request, now_ms: int
         request = request_from_event(current.to_original_event(), now_ms)
         reply = fit_for_client(gateway().handle(request), request)
     except DaasError as error:
-        reply = status_reply(status_of(error))
+        reply = status_reply(status_of(error, submitted=False))
     return _response(reply)
 
 
@@ -110,7 +109,7 @@ def _only_statuses(request: Request, get_response: Callable[[Any], Response]) ->
     try:
         response = get_response(request)
     except Exception as error:  # noqa: BLE001 - the last place before Chalice answers with a body kubectl cannot read
-        logger.error("unexpected %s in the app", type(error).__name__, exc_info=error)
+        log_to_stderr(json.dumps({"event": "bug", "where": where(error)}))
         response = Response(body={}, status_code=500)
     if isinstance(response.body, bytes):
         return response

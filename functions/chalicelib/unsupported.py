@@ -24,8 +24,8 @@ FALSE_VALUES = frozenset({"0", "false"})
 
 def refuse_unsupported(request: GatewayRequest, attributes: RequestAttributes) -> None:
     """Raise a 501 StatusError that names the feature, or 422 for a watch list (clients fall back on that code)."""
-    command = STREAMING_SUBRESOURCES.get(attributes.subresource)
-    if attributes.resource in ("pods", "nodes") and command is not None:
+    if attributes.needs_upgrade:
+        command = STREAMING_SUBRESOURCES[attributes.subresource]
         raise _not_implemented(
             f"{command} need a connection that is upgraded to a stream, which this gateway does not carry. "
             "Run a Job, read `kubectl logs`, or ask the operator for access on the node's side."
