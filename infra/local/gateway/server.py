@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import TCPServer
 from typing import Any
 
 from infra.local.gateway.messages import HttpReply, HttpRequest, refusal
@@ -49,6 +50,11 @@ class GatewayServer(ThreadingHTTPServer):
         self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
         self._tls.load_cert_chain(certificate, key)
         super().__init__((LOOPBACK, port), _Handler)
+
+    def server_bind(self) -> None:
+        """Without the base class's name lookup, which waits for a resolver that may not be there."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = LOOPBACK, int(self.server_address[1])
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Runs in the connection's thread: handshake, then the requests of the connection."""
