@@ -16,8 +16,9 @@ Guarantees of every adapter:
    freezes.
 6. `get_transaction` returns only bytes whose digest is the one asked for. Nothing else that an endpoint says
    is proven here: effects, events and object contents are the endpoint's word.
-7. Events come in ledger order, without duplicates within one stream. A list that ends without its end marker,
-   and a subscription that ends at all, raise; neither looks like "no more events".
+7. Events are passed on as they come, in ledger order if the endpoint is honest; whoever must not act twice
+   drops repeated positions. A list that ends without its end marker, and a subscription that ends at all,
+   raise; neither looks like "no more events".
 8. No exception of a transport library escapes, and no stream outlives its `aclose()`.
 """
 
