@@ -19,6 +19,7 @@ ABORTS: dict[str, dict[int, str]] = {
         110: "EAlreadyRegistered",
         111: "ETooManyMembers",
         112: "EInvalidHpkeKey",
+        113: "EUnknownGrant",
     },
     "role": {
         201: "EInvalidRule",

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from k3s_daas.bcs import Writer
+from k3s_daas.errors import WireFormatError
 from k3s_daas.sui.ledger import ChainObject
 from k3s_daas.sui.transactions import Argument, PtbBuilder
 
@@ -20,10 +21,10 @@ class SharedRef:
 
     @classmethod
     def of(cls, chain_object: ChainObject) -> SharedRef:
-        """The reference of an object read from the chain. Raises `ValueError` if it is not shared."""
+        """The reference of an object read from the chain. Raises `WireFormatError` if it is not shared."""
         version = chain_object.owner.initial_shared_version
         if chain_object.owner.kind != "shared" or version is None:
-            raise ValueError(f"the object 0x{chain_object.id.hex()} is not shared")
+            raise WireFormatError(f"the object 0x{chain_object.id.hex()} is not shared")
         return cls(chain_object.id, version)
 
 

@@ -19,7 +19,7 @@ from k3s_daas.errors import LedgerUnavailableError
 from k3s_daas.ids import to_hex
 from k3s_daas.sui import grpc_messages as messages
 from k3s_daas.sui.digests import transaction_digest
-from k3s_daas.sui.grpc_connection import GrpcConnection, Keepalive, StatusReplyError
+from k3s_daas.sui.grpc_channel import GrpcConnection, Keepalive, StatusReplyError
 from k3s_daas.sui.ledger import (
     ChainObject,
     ChainTransaction,
@@ -251,7 +251,7 @@ class GrpcLedger:
         try:
             return await self._connection.unary(call, self._timeout_s)
         except StatusReplyError as reply:
-            if reply.status is Status.NOT_FOUND:
+            if reply.status == Status.NOT_FOUND.name:
                 return None
             raise LedgerUnavailableError(f"the Sui endpoint did not answer a read: {reply}") from reply
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import re
 
-from grpclib.const import Status
-
 from k3s_daas.errors import LedgerError, LedgerUnavailableError, TransactionRefusedError
-from k3s_daas.sui.grpc_connection import StatusReplyError
+from k3s_daas.sui.grpc_channel import StatusReplyError
 
 # Statuses with which Sui refuses before execution. All others (UNAVAILABLE, ABORTED, INTERNAL, …) also come
 # from transactions that were executed, or will be.
 _DEFINITE = {
-    Status.INVALID_ARGUMENT: "invalid",
-    Status.FAILED_PRECONDITION: "precondition",
-    Status.UNIMPLEMENTED: "unimplemented",
+    "INVALID_ARGUMENT": "invalid",
+    "FAILED_PRECONDITION": "precondition",
+    "UNIMPLEMENTED": "unimplemented",
 }
 # Sui has no machine-readable reason; these words are from its error texts (`UserInputError` and others). The
 # first match counts. A text without any of them keeps the general kind: a kind is advice what to refresh, no

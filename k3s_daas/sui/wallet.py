@@ -18,7 +18,9 @@ SUI_COIN = f"0x{2:064x}::coin::Coin<0x{2:064x}::sui::SUI>"
 class Wallet:
     """Builds, signs and submits transactions for one signer, and says when one did not do its work."""
 
-    def __init__(self, ledger: Ledger, signer: TransactionSigner, *, budget: int = DEFAULT_BUDGET_MIST) -> None:
+    def __init__(
+        self, ledger: Ledger, signer: TransactionSigner, *, budget: int = DEFAULT_BUDGET_MIST
+    ) -> None:
         self._ledger = ledger
         self._signer = signer
         self._budget = budget
@@ -30,6 +32,10 @@ class Wallet:
     async def coins(self) -> list[ChainObject]:
         """The SUI coin objects that the address owns."""
         return await self._ledger.list_owned_objects(self.address, SUI_COIN)
+
+    async def coin_balance(self) -> int:
+        """What those coins are worth together, in MIST (a coin is its id and a u64)."""
+        return sum(int.from_bytes(coin.contents[32:40], "little") for coin in await self.coins())
 
     async def run(self, compose: Callable[[PtbBuilder], None]) -> ExecutionOutcome:
         """Submit what ``compose`` adds to a transaction; gas comes from the address balance.

@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 
 from grpclib.client import Channel
 from grpclib.config import Configuration
-from grpclib.const import Status
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 from h2.exceptions import H2Error
 
@@ -43,14 +42,14 @@ class Keepalive:
 
 
 class StatusReplyError(Exception):
-    """The endpoint answered a call with a gRPC status. Internal to the adapter.
+    """The endpoint answered a call with a gRPC status, by its name. Internal to the adapter.
 
     `after_break` says that an earlier attempt of the same call broke, so that this status speaks only for the
     later one.
     """
 
-    def __init__(self, status: Status, message: str, *, after_break: bool) -> None:
-        super().__init__(f"{status.name}: {message}")
+    def __init__(self, status: str, message: str, *, after_break: bool) -> None:
+        super().__init__(f"{status}: {message}")
         self.status = status
         self.message = message
         self.after_break = after_break
@@ -94,7 +93,7 @@ class GrpcConnection:
                         return await call(self._open())
                     except GRPCError as error:
                         raise StatusReplyError(
-                            error.status, error.message or "", after_break=broken is not None
+                            error.status.name, error.message or "", after_break=broken is not None
                         ) from error
                     except TimeoutError:
                         raise
