@@ -56,7 +56,7 @@ _REVIEWS = frozenset(
     }
 )
 
-_WIRE_PATH = re.compile(r"/[!$-\[\]^_`a-~]*", re.ASCII)
+_WIRE_PATH = re.compile(r"/[!$->@-\[\]^_`a-~]*", re.ASCII)
 _WIRE_QUERY = re.compile(r"[!\"$-:<-~]*", re.ASCII)
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
