@@ -1,105 +1,107 @@
-"""What the gateway signed: the arguments of `execute_kubectl_command_with_id`, read from the transaction's
-bytes.
+"""What the gateway signed: the command in the transaction's bytes.
 
-The endpoint that delivers events is not believed. What the gateway asked the contract for stands in the
-bytes that it signed, and an event counts only where it says the same.
+The endpoint that delivers events is not believed. What the gateway asked the contract for stands in the bytes
+that it signed, and an event counts only where it says the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 from k3s_daas.bcs import Reader
+from k3s_daas.contract.addresses import GATEWAY_MODULE
+from k3s_daas.contract.attributes import ATTRIBUTE_NAMES, OnChainAttributes
+from k3s_daas.contract.calls import EXECUTE_FUNCTION, EXECUTE_PAYLOAD, EXECUTE_SEAL, Command
+from k3s_daas.contract.events import ApiRequested
 from k3s_daas.errors import WireFormatError
 from k3s_daas.roots import TrustRoots
-from k3s_daas.sui.transactions import DecodedTransaction, MoveCall
+from k3s_daas.sui.ledger import ChainTransaction
+from k3s_daas.sui.signers import verify_signature
+from k3s_daas.sui.transactions import DecodedTransaction, MoveCall, decode_transaction, transaction_digest
 
 T = TypeVar("T")
 
-_MODULE = "k8s_gateway"
-_FUNCTION = "execute_kubectl_command_with_id"
 # cluster, seal, request id … payload, clock; the transaction context is not an argument.
-_ARGUMENTS = 22
+_ARGUMENTS = EXECUTE_PAYLOAD + 2
+_CLUSTER = 0
+_CLAIMS_SIGNATURE = 7
+_EXECUTOR = _CLAIMS_SIGNATURE + 1 + len(ATTRIBUTE_NAMES)
 
 
-@dataclass(frozen=True, slots=True)
-class AuthorisedCall:
-    """The arguments, in the order of the Move signature. Times in Unix ms."""
+def authorised_command(
+    requested: ApiRequested, digest: str, transaction: ChainTransaction, roots: TrustRoots
+) -> Command:
+    """The command that the event claims was made, as the pinned gateway signed it.
 
-    cluster: bytes
-    seal: bytes
-    request_id: bytes
-    session_key: bytes
-    secret_hash: bytes
-    not_before_ms: int
-    token_expires_at_ms: int
-    claims_signature: bytes
-    verb: str
-    api_group: str
-    api_version: str
-    resource: str
-    subresource: str
-    namespace: str
-    name: str
-    non_resource_url: str
-    executor: bytes
-    start_by_ms: int
-    finish_by_ms: int
-    answer_by_ms: int
-    payload: tuple[bytes, ...]
-
-
-def find_call(
-    transaction: DecodedTransaction, roots: TrustRoots, seal: bytes, request_id: bytes
-) -> AuthorisedCall:
-    """The one call in the transaction that makes this request. Raises `WireFormatError` for none or
-    several.
+    Raises `WireFormatError` if the bytes are not those of `digest`, are not signed by the gateway's pinned
+    key, were not executed, do not make exactly this request, or say anything else than the event does.
     """
+    if transaction_digest(transaction.bcs) != digest or transaction.digest != digest:
+        raise WireFormatError("the transaction's bytes do not hash to the event's transaction digest")
+    gateway_key = roots.gateways.get(requested.gateway)
+    if gateway_key is None:
+        raise WireFormatError("the event's gateway is not pinned")
+    if len(transaction.signatures) != 1:
+        raise WireFormatError(f"the transaction has {len(transaction.signatures)} signatures, not one")
+    verify_signature(transaction.bcs, transaction.signatures[0], gateway_key)
+    if not transaction.outcome.success:
+        raise WireFormatError("the transaction was aborted, so it emitted no event")
+    decoded = decode_transaction(transaction.bcs)
+    if decoded.sender != requested.gateway:
+        raise WireFormatError("the transaction's sender is not the event's gateway")
+    command = _find(decoded, roots, requested)
+    _compare(requested, command)
+    return command
+
+
+def _find(decoded: DecodedTransaction, roots: TrustRoots, requested: ApiRequested) -> Command:
     packages = (roots.package_original, roots.package_latest)
-    calls = [
-        _read(transaction, call)
-        for call in transaction.move_calls
-        if call.package in packages and call.module == _MODULE and call.function == _FUNCTION
-    ]
-    matching = [call for call in calls if call.seal == seal and call.request_id == request_id]
-    if len(matching) != 1:
-        raise WireFormatError(f"the transaction makes this request {len(matching)} times, not once")
-    return matching[0]
+    found: list[Command] = []
+    for call in decoded.move_calls:
+        if (call.module, call.function) != (GATEWAY_MODULE, EXECUTE_FUNCTION) or call.package not in packages:
+            continue
+        if len(call.arguments) != _ARGUMENTS or call.type_arguments:
+            raise WireFormatError(f"{EXECUTE_FUNCTION} has {len(call.arguments)} arguments, not {_ARGUMENTS}")
+        cluster = decoded.resolve_object(call.arguments[_CLUSTER])
+        seal = decoded.resolve_object(call.arguments[EXECUTE_SEAL])
+        command = _read(decoded, call)
+        if (cluster, seal, command.request_id) == (requested.cluster, requested.seal, requested.request_id):
+            found.append(command)
+    if len(found) != 1:
+        raise WireFormatError(f"the transaction makes this request {len(found)} times, not once")
+    return found[0]
 
 
-def _read(transaction: DecodedTransaction, call: MoveCall) -> AuthorisedCall:
-    arguments = call.arguments
-    if len(arguments) != _ARGUMENTS or call.type_arguments:
-        raise WireFormatError(f"{_FUNCTION} was called with {len(arguments)} arguments, not {_ARGUMENTS}")
+def _read(decoded: DecodedTransaction, call: MoveCall) -> Command:
+    """The arguments in the order of the Move signature (and of `calls.execute_command`)."""
 
     def pure(index: int, read: Callable[[Reader], T]) -> T:
-        reader = Reader(transaction.resolve_pure(arguments[index]))
+        reader = Reader(decoded.resolve_pure(call.arguments[index]))
         value = read(reader)
         reader.finish()
         return value
 
-    return AuthorisedCall(
-        cluster=transaction.resolve_object(arguments[0]),
-        seal=transaction.resolve_object(arguments[1]),
+    return Command(
         request_id=pure(2, Reader.byte_vector),
         session_key=pure(3, Reader.byte_vector),
         secret_hash=pure(4, Reader.byte_vector),
         not_before_ms=pure(5, Reader.u64),
         token_expires_at_ms=pure(6, Reader.u64),
-        claims_signature=pure(7, Reader.byte_vector),
-        verb=pure(8, Reader.string),
-        api_group=pure(9, Reader.string),
-        api_version=pure(10, Reader.string),
-        resource=pure(11, Reader.string),
-        subresource=pure(12, Reader.string),
-        namespace=pure(13, Reader.string),
-        name=pure(14, Reader.string),
-        non_resource_url=pure(15, Reader.string),
-        executor=pure(16, Reader.address),
-        start_by_ms=pure(17, Reader.u64),
-        finish_by_ms=pure(18, Reader.u64),
-        answer_by_ms=pure(19, Reader.u64),
-        payload=tuple(transaction.resolve_chunks(arguments[20])),
+        claims_signature=pure(_CLAIMS_SIGNATURE, Reader.byte_vector),
+        attributes=OnChainAttributes(
+            *(pure(index, Reader.string) for index in range(_CLAIMS_SIGNATURE + 1, _EXECUTOR))
+        ),
+        executor=pure(_EXECUTOR, Reader.address),
+        start_by_ms=pure(_EXECUTOR + 1, Reader.u64),
+        finish_by_ms=pure(_EXECUTOR + 2, Reader.u64),
+        answer_by_ms=pure(_EXECUTOR + 3, Reader.u64),
+        payload=tuple(decoded.resolve_chunks(call.arguments[EXECUTE_PAYLOAD])),
     )
+
+
+def _compare(requested: ApiRequested, command: Command) -> None:
+    """Every field that event and transaction share. The payload is compared by its hash, later."""
+    for field in ("session_key", "attributes", "executor", "start_by_ms", "finish_by_ms", "answer_by_ms"):
+        if getattr(requested, field) != getattr(command, field):
+            raise WireFormatError(f"the event's {field} is not what the gateway signed")

@@ -1,0 +1,108 @@
+"""What crosses to the API server and back, and how: pure functions, no I/O.
+
+The request that runs is the one that was authorised: method and canonical path from the parsed attributes,
+the query as it came (only a watch is given an end), an allowlist of headers, and the holder's identity.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl, quote, unquote_plus
+
+from k3s_daas.attributes import RequestAttributes
+from k3s_daas.contract.events import ApiRequested
+from k3s_daas.envelope import RequestEnvelope, ResponseEnvelope
+from k3s_daas.headers import admit_request_headers, filter_response_headers
+from k3s_daas.ids import request_id_text, to_hex
+from k3s_daas.status import StatusError
+from listener_service.api_server import RawReply
+
+MAX_WATCH_S = 2
+
+_EXTRA_PREFIX = "Impersonate-Extra-"
+# A `/` is not allowed in a header name, so the API server decodes percent escapes in extra keys.
+_SEAL_HEADER = _EXTRA_PREFIX + quote("daas.io/seal", safe="")
+_REQUEST_ID_HEADER = _EXTRA_PREFIX + quote("daas.io/request-id", safe="")
+
+
+def refuse_streams(attributes: RequestAttributes, query: str) -> None:
+    """Raises a 501 `StatusError` for what has no end of its own, whatever the gateway let through."""
+    if attributes.needs_upgrade:
+        raise _not_implemented("exec, attach and port-forward need a connection that cannot be carried here")
+    follow = next((value for key, value in parse_qsl(query, keep_blank_values=True) if key == "follow"), None)
+    if attributes.subresource == "log" and follow is not None and follow.lower() not in ("0", "false"):
+        raise _not_implemented("following a log needs an open stream: run kubectl logs without --follow")
+
+
+def _not_implemented(message: str) -> StatusError:
+    return StatusError(501, "NotImplemented", message)
+
+
+def target(attributes: RequestAttributes, query: str) -> str:
+    """Path and query as they go on the wire."""
+    if attributes.is_long_running:
+        query = bounded_watch(query)
+    return f"{attributes.path}?{query}" if query else attributes.path
+
+
+def bounded_watch(query: str) -> str:
+    """The query with exactly one `timeoutSeconds`, at most `MAX_WATCH_S`, everything else as it was."""
+    kept: list[str] = []
+    timeout = MAX_WATCH_S
+    for pair in filter(None, query.split("&")):
+        key, _, value = pair.partition("=")
+        if unquote_plus(key) != "timeoutSeconds":
+            kept.append(pair)
+        elif value.isascii() and value.isdecimal() and 0 < int(value) < timeout:
+            timeout = int(value)
+    return "&".join([*kept, f"timeoutSeconds={timeout}"])
+
+
+def request_headers(requested: ApiRequested, envelope: RequestEnvelope) -> list[tuple[str, str]]:
+    """The caller's admitted headers, then who he is.
+
+    Raises `ForbiddenError` or `MalformedRequestError` for headers that the gateway should have refused.
+    """
+    headers = admit_request_headers(envelope.headers)
+    if not any(name == "User-Agent" for name, _ in headers):
+        headers.append(("User-Agent", "k3s-daas-listener"))
+    return [
+        *headers,
+        # The answer is compressed once, inside its envelope.
+        ("Accept-Encoding", "identity"),
+        *impersonation_headers(requested),
+    ]
+
+
+def impersonation_headers(requested: ApiRequested) -> list[tuple[str, str]]:
+    """Whom the API server takes the caller for. The group is the seal's role; system groups are never named:
+    the API server adds `system:authenticated` itself."""
+    return [
+        ("Impersonate-User", f"sui:{to_hex(requested.requester)}"),
+        ("Impersonate-Group", f"daas:role:{requested.role}"),
+        (_SEAL_HEADER, to_hex(requested.seal)),
+        (_REQUEST_ID_HEADER, request_id_text(requested.request_id)),
+    ]
+
+
+def response(reply: RawReply) -> ResponseEnvelope:
+    """The API server's reply as it goes back.
+
+    Raises a 502 `StatusError` for what must not reach the caller: a redirect (kubectl would send its token to
+    the target), a switch of protocols, and a 401, which is about the listener's credentials and not the
+    caller's.
+    """
+    if reply.status < 200 or (300 <= reply.status < 400 and reply.status != 304):
+        raise StatusError(
+            502, "BadGateway", f"the API server answered {reply.status}, which is not followed here"
+        )
+    if reply.status == 401:
+        raise StatusError(
+            502, "BadGateway", "the API server refuses the listener's credentials: ask the cluster's operator"
+        )
+    return ResponseEnvelope(reply.status, tuple(filter_response_headers(reply.headers)), reply.body)
+
+
+def status_response(status: StatusError, request_id: bytes) -> ResponseEnvelope:
+    """A refusal of our own as a response."""
+    status = status.with_request_id(request_id_text(request_id))
+    return ResponseEnvelope(status.code, tuple(status.headers()), status.body())

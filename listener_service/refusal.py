@@ -1,0 +1,47 @@
+"""How a command is turned down: with a Status for its caller where there is a way back, else only in the
+log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from k3s_daas.errors import DaasError
+from k3s_daas.status import StatusError
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyTo:
+    """All that an answer needs: which request, the HPKE public key to seal it for, and until when (Unix
+    ms).
+    """
+
+    seal: bytes
+    request_id: bytes
+    reply_key: bytes
+    answer_by_ms: int
+
+
+class UnbelievableError(DaasError):
+    """An event that is not what the pinned gateway signed, or cannot be opened. Logged; there is no way back.
+
+    `reason` is a short word for logs and metrics.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class NotForUsError(DaasError):
+    """An event for another executor or another kind of event. Not worth more than a debug line."""
+
+
+class RefusedCommandError(DaasError):
+    """A genuine request that must not run; its caller is told why. `reason` as in `UnbelievableError`."""
+
+    def __init__(self, reason: str, status: StatusError, reply_to: ReplyTo) -> None:
+        super().__init__(str(status))
+        self.reason = reason
+        self.status = status
+        self.reply_to = reply_to

@@ -1,0 +1,233 @@
+"""From an event that an endpoint delivered to a command that may run.
+
+Nothing of an event is believed as such. Its type must be our package's, the transaction it points to must
+hash to its digest and be signed by a pinned gateway key, the arguments in there must be what the event
+says, the session key must have signed the claims for that gateway, the ciphertext must have the event's
+hash, open for this very request, and ask for what was authorised. Then the state of seal and cluster
+decides, as of now.
+
+What fails before the ciphertext is open cannot be answered (nobody knows the reply key) and is only logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from k3s_daas.attributes import RequestAttributes, parse_attributes
+from k3s_daas.bearer import Claims
+from k3s_daas.contract.calls import Command
+from k3s_daas.contract.events import API_REQUEST, ApiRequested, is_event
+from k3s_daas.contract.objects import ClusterState
+from k3s_daas.contract.reader import ContractReader
+from k3s_daas.envelope import RequestEnvelope
+from k3s_daas.errors import (
+    LedgerUnavailableError,
+    MalformedRequestError,
+    SealedDataError,
+    WireFormatError,
+)
+from k3s_daas.payload import join, payload_hash
+from k3s_daas.roots import TrustRoots
+from k3s_daas.sealing import SealingPrivateKey, request_info
+from k3s_daas.status import StatusError, from_error
+from k3s_daas.sui.ledger import ChainEvent, ChainTransaction, Ledger
+from listener_service.authorised_call import authorised_command
+from listener_service.backoff import Backoff
+from listener_service.clock import Clock, SystemClock
+from listener_service.refusal import NotForUsError, RefusedCommandError, ReplyTo, UnbelievableError
+from listener_service.standing import check_standing, mismatch
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# How long an endpoint may need to know a transaction whose event it has delivered.
+_TRANSACTION_PATIENCE_MS = 30_000
+# How long an unreachable endpoint is asked about one event. Longer than any answer_by in force is pointless.
+_ENDPOINT_PATIENCE_MS = 900_000
+# Clocks of listener and chain may differ by this much.
+_CLOCK_SKEW_MS = 60_000
+# Pause and role changes take effect within this time.
+_CLUSTER_AGE_MS = 1_000
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class VerifiedCommand:
+    """A command that is genuine and authorised. `attributes` are those of the decrypted request."""
+
+    requested: ApiRequested
+    attributes: RequestAttributes
+    envelope: RequestEnvelope
+    reply_to: ReplyTo
+
+
+@dataclass(slots=True)
+class Verifier:
+    """Believes `roots` and nobody else; the endpoint is asked for state as of now."""
+
+    ledger: Ledger
+    reader: ContractReader
+    roots: TrustRoots
+    executor: bytes
+    sealing_key: SealingPrivateKey
+    listener_namespace: str
+    clock: Clock = field(default_factory=SystemClock)
+    _cluster_read: tuple[int, asyncio.Future[ClusterState]] | None = None
+
+    def decode(self, event: ChainEvent) -> ApiRequested:
+        """The request that the event claims. Raises `NotForUsError` and `UnbelievableError`."""
+        if not is_event(event, self.roots.package_original, API_REQUEST):
+            raise UnbelievableError("wrong-type", f"the event has type {event.type_tag}")
+        try:
+            requested = ApiRequested.decode(event.contents)
+        except WireFormatError as error:
+            raise UnbelievableError("malformed", f"the event does not decode: {error}") from error
+        if requested.cluster != self.roots.cluster:
+            raise NotForUsError("the event is another cluster's")
+        if requested.executor != self.executor:
+            if requested.executor in self.roots.executors:
+                raise NotForUsError("the event is another executor's")
+            raise UnbelievableError("unknown-executor", "the event names an executor that is not pinned")
+        if requested.gateway not in self.roots.gateways:
+            raise UnbelievableError("unknown-gateway", "the event names a gateway that is not pinned")
+        return requested
+
+    async def verify(self, event: ChainEvent, requested: ApiRequested) -> VerifiedCommand:
+        """Raises `UnbelievableError`, or `RefusedCommandError` with the Status for the caller."""
+        try:
+            transaction, seal, cluster = await asyncio.gather(
+                self._transaction(event.transaction_digest),
+                self._insist(lambda: self.reader.seal(requested.seal)),
+                self._insist(self._cluster),
+            )
+            command = authorised_command(requested, event.transaction_digest, transaction, self.roots)
+            _check_claims(requested, command)
+            _check_times(requested, command, cluster, self.clock.now_ms())
+        except WireFormatError as error:
+            raise UnbelievableError("not-authorised", str(error)) from error
+        if seal is None:
+            raise UnbelievableError("unknown-seal", "the seal does not exist")
+        if (seal.cluster, seal.owner, seal.role) != (requested.cluster, requested.requester, requested.role):
+            raise UnbelievableError("wrong-holder", "cluster, owner or role of the seal are not the event's")
+        envelope = self._open(requested, command)
+        reply_to = ReplyTo(requested.seal, requested.request_id, envelope.reply_key, requested.answer_by_ms)
+        attributes = self._attributes(requested, envelope, reply_to)
+        try:
+            check_standing(
+                requested,
+                attributes,
+                cluster,
+                seal,
+                listener_namespace=self.listener_namespace,
+                now_ms=self.clock.now_ms(),
+            )
+        except StatusError as status:
+            raise RefusedCommandError("standing", status, reply_to) from status
+        return VerifiedCommand(requested, attributes, envelope, reply_to)
+
+    def _open(self, requested: ApiRequested, command: Command) -> RequestEnvelope:
+        if payload_hash(command.payload) != requested.payload_hash:
+            raise UnbelievableError("wrong-hash", "the ciphertext does not have the event's hash")
+        try:
+            sealed = join(command.payload)
+            if len(sealed) != requested.payload_size:
+                raise UnbelievableError("wrong-size", "the ciphertext does not have the event's size")
+            info = request_info(requested.cluster, requested.seal, requested.request_id)
+            return RequestEnvelope.decode(self.sealing_key.open(sealed, info))
+        except SealedDataError as error:
+            raise UnbelievableError("not-openable", str(error)) from error
+        except WireFormatError as error:
+            raise UnbelievableError("malformed-envelope", str(error)) from error
+
+    def _attributes(
+        self, requested: ApiRequested, envelope: RequestEnvelope, reply_to: ReplyTo
+    ) -> RequestAttributes:
+        try:
+            attributes = parse_attributes(envelope.method, envelope.path, envelope.query)
+        except (MalformedRequestError, StatusError) as error:
+            raise RefusedCommandError("malformed-request", from_error(error), reply_to) from error
+        status = mismatch(requested, attributes)
+        if status is not None:
+            raise RefusedCommandError("attribute-mismatch", status, reply_to)
+        return attributes
+
+    async def _cluster(self) -> ClusterState:
+        """The cluster as of a second ago at most; commands that come together share one read."""
+        now_ms = self.clock.now_ms()
+        if self._cluster_read is None or now_ms - self._cluster_read[0] >= _CLUSTER_AGE_MS:
+            self._cluster_read = (now_ms, asyncio.ensure_future(self.reader.cluster()))
+        reading = self._cluster_read[1]
+        try:
+            return await asyncio.shield(reading)
+        except Exception:
+            if self._cluster_read is not None and self._cluster_read[1] is reading:
+                self._cluster_read = None
+            raise
+
+    async def _transaction(self, digest: str) -> ChainTransaction:
+        """The transaction; an endpoint that delivers an event may need a moment to know its transaction."""
+        backoff = Backoff(base_s=0.05, cap_s=2.0)
+        give_up_ms = self.clock.now_ms() + _TRANSACTION_PATIENCE_MS
+        while True:
+            transaction = await self._insist(lambda: self.ledger.get_transaction(digest))
+            if transaction is not None:
+                return transaction
+            if self.clock.now_ms() >= give_up_ms:
+                raise UnbelievableError("unknown-transaction", "the endpoint does not know the transaction")
+            await self.clock.sleep(backoff.next_delay_s())
+
+    async def _insist(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Asks again while the endpoint is away: its absence says nothing about the event."""
+        backoff = Backoff(base_s=0.1, cap_s=5.0)
+        give_up_ms = self.clock.now_ms() + _ENDPOINT_PATIENCE_MS
+        while True:
+            try:
+                return await ask()
+            except LedgerUnavailableError as error:
+                if self.clock.now_ms() >= give_up_ms:
+                    raise UnbelievableError(
+                        "endpoint-away", "the endpoint could not be asked about the event in time"
+                    ) from error
+                _log.warning("endpoint away during verification", extra={"error": str(error)})
+                await self.clock.sleep(backoff.next_delay_s())
+
+
+def _check_claims(requested: ApiRequested, command: Command) -> None:
+    """The session key signed claims for this seal and this gateway, and the command fell into their window.
+
+    Raises `WireFormatError`.
+    """
+    claims = Claims(
+        cluster=requested.cluster,
+        seal=requested.seal,
+        gateway=requested.gateway,
+        not_before_ms=command.not_before_ms,
+        expires_at_ms=command.token_expires_at_ms,
+        secret_hash=command.secret_hash,
+    )
+    try:
+        Ed25519PublicKey.from_public_bytes(command.session_key).verify(
+            command.claims_signature, claims.signing_bytes()
+        )
+    except (InvalidSignature, ValueError) as error:
+        raise WireFormatError("the session key did not sign the claims") from error
+    if not claims.not_before_ms <= requested.accepted_at_ms < claims.expires_at_ms:
+        raise WireFormatError("the command was accepted outside the window of its claims")
+
+
+def _check_times(requested: ApiRequested, command: Command, cluster: ClusterState, now_ms: int) -> None:
+    """The time of acceptance is the endpoint's word; the signed deadlines bound it. Raises
+    `WireFormatError`.
+    """
+    earliest = command.start_by_ms - cluster.policy.max_start_ms
+    if not earliest <= requested.accepted_at_ms <= min(command.start_by_ms, now_ms + _CLOCK_SKEW_MS):
+        raise WireFormatError("the time of acceptance does not fit the signed deadlines")
+    if not command.start_by_ms < command.finish_by_ms < command.answer_by_ms:
+        raise WireFormatError("the signed deadlines are out of order")
