@@ -116,7 +116,8 @@ def net_effects(
             case Kind.CHILD_REMOVED:
                 children[entry.second] = ChildRemoved(entry.first, entry.second)
             case Kind.ARGUMENT:
-                effects.arguments[int.from_bytes(entry.first, "big")] = entry.contents
+                position = int.from_bytes(entry.contents[:8], "little")
+                effects.arguments[position] = entry.contents[8:]
             case Kind.RETURN:
                 keyed = is_object[len(effects.returns)]
                 effects.returns.append(ReturnValue(entry.type_tag, entry.contents, keyed))

@@ -38,7 +38,7 @@ public fun internal_add<Name: copy + drop + store, Value: key>(object: &mut UID,
 }
 public fun internal_borrow<Name: copy + drop + store, Value: key>(object: &UID, name: Name): &Value {
     let (holder, id) = field::field_info(object, Wrapper { name });
-    field::borrow_child_object<Value>(holder, id)
+    field::borrow_child<Value>(holder, id)
 }
 public fun internal_borrow_mut<Name: copy + drop + store, Value: key>(
     object: &mut UID,
@@ -56,5 +56,5 @@ public fun internal_remove<Name: copy + drop + store, Value: key>(object: &mut U
 public fun internal_exists_with_type<Name: copy + drop + store, Value: key>(object: &UID, name: Name): bool {
     if (!exists_(object, name)) return false;
     let (holder, id) = field::field_info(object, Wrapper { name });
-    field::has_child_object_with_ty<Value>(holder.to_address(), id)
+    field::has_child_of_type<Value>(holder.to_address(), id)
 }
