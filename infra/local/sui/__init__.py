@@ -1,0 +1,23 @@
+"""A local Sui: the real Move VM and compiler under a simulated ledger, spoken to over Sui's gRPC v2.
+
+Real
+    The Move compiler and the Move VM (``vm/``): bytecode, types, aborts, BCS of every value, dynamic fields.
+    Transaction bytes, digests, signatures (ed25519, secp256k1, secp256r1 with low s), addresses, object ids,
+    object digests, event digests, checkpoint digests: computed as Sui computes them.
+    The gRPC services of ``sui.rpc.v2`` with their messages, read masks, cursors and status codes.
+
+Simulated, in Python (``ledger/``)
+    One process is the whole network: there are no validators, no consensus, no committee signatures. Finality
+    and checkpoints are timers. Epochs change on demand only. The checks that validators make before and after
+    execution (owners, versions, locks, shared objects, sizes, pure arguments) are written anew.
+    Gas: computation is what the local VM reports, in Sui's buckets; storage deposits follow Sui's formula.
+    Coin commands, ``send_funds`` and ``redeem_funds`` are the ledger's, not the VM's.
+    The Clock moves with the ledger's clock, and its version does not.
+
+Not there (refused, never ignored)
+    Sponsored transactions, multisig, zkLogin and passkeys, receiving objects, package upgrades, randomness,
+    deny lists, party objects, staking, system transactions, authenticated event streams, unresolved
+    transactions in ``SimulateTransaction``. Services without a handler answer UNIMPLEMENTED.
+
+Nothing here knows the contracts that run on it. State lives in memory and ends with the process.
+"""

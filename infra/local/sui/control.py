@@ -1,0 +1,97 @@
+"""The control port: what tests and the local stack may change and count while the chain runs.
+
+=========================================  ==========================================================
+``GET /clock``, ``PUT /clock {"ms"}``       the chain's time; setting needs ``--clock-ms``
+``POST /clock/advance {"ms"}``              move it on
+``POST /epoch {"reference_gas_price"?}``    begin the next epoch
+``GET /ports``                              gRPC ports
+``GET|PUT /ports/<port> {setting: value}``  misbehaviour of a port (see :class:`.rpc.misbehaviour.Misbehaviour`)
+``POST /ports/<port>/drop``                 cut its connections
+``GET /counters``                           calls by method, transactions, events, objects, bytes stored
+=========================================  ==========================================================
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from http import HTTPStatus
+from typing import Any
+
+from .http_json import HttpError
+from .ledger.clock import ManualClock
+from .ledger.ledger import Ledger
+from .rpc.endpoint import Endpoint
+from .rpc.misbehaviour import Misbehaviour
+
+
+class Control:
+    """Answers the control port's requests."""
+
+    def __init__(self, ledger: Ledger, endpoints: Mapping[int, Endpoint], calls: Counter[str]) -> None:
+        self._ledger = ledger
+        self._endpoints = endpoints
+        self._calls = calls
+
+    async def handle(self, method: str, path: str, body: Any) -> Any:
+        match method, path.strip("/").split("/"):
+            case "GET", ["clock"]:
+                return {"ms": self._ledger.clock.now_ms()}
+            case "PUT", ["clock"]:
+                self._manual_clock().set(int(body["ms"]))
+                return {"ms": self._ledger.clock.now_ms()}
+            case "POST", ["clock", "advance"]:
+                self._manual_clock().advance(int(body["ms"]))
+                return {"ms": self._ledger.clock.now_ms()}
+            case "POST", ["epoch"]:
+                return {"epoch": self._ledger.advance_epoch((body or {}).get("reference_gas_price"))}
+            case "GET", ["ports"]:
+                return {"ports": list(self._endpoints)}
+            case "GET", ["ports", port]:
+                return _settings(self._endpoint(port).misbehaviour)
+            case "PUT", ["ports", port]:
+                self._endpoint(port).misbehave(body)
+                return _settings(self._endpoint(port).misbehaviour)
+            case "POST", ["ports", port, "drop"]:
+                self._endpoint(port).drop_connections()
+                return {}
+            case "GET", ["counters"]:
+                return counters(self._ledger, self._calls)
+        raise HttpError(HTTPStatus.NOT_FOUND, f"{method} {path} is not known here")
+
+    def _manual_clock(self) -> ManualClock:
+        if not isinstance(self._ledger.clock, ManualClock):
+            raise HttpError(
+                HTTPStatus.CONFLICT,
+                "the chain follows the system's clock; start it with --clock-ms to set it",
+            )
+        return self._ledger.clock
+
+    def _endpoint(self, port: str) -> Endpoint:
+        endpoint = self._endpoints.get(int(port))
+        if endpoint is None:
+            raise HttpError(HTTPStatus.NOT_FOUND, f"there is no gRPC port {port}")
+        return endpoint
+
+
+def _settings(misbehaviour: Misbehaviour) -> dict[str, Any]:
+    settings = {setting.name: getattr(misbehaviour, setting.name) for setting in fields(misbehaviour)}
+    settings["fail"] = {method: asdict(failing) for method, failing in misbehaviour.fail.items()}
+    settings["forge"] = {
+        kind: "a function" if callable(forgery) else dict(forgery)
+        for kind, forgery in misbehaviour.forge.items()
+    }
+    return settings
+
+
+def counters(ledger: Ledger, calls: Counter[str]) -> dict[str, Any]:
+    """What happened since the start, and what is stored now (metered bytes, as gas counts them)."""
+    return {
+        "rpc": dict(calls),
+        "transactions": asdict(ledger.counters),
+        "checkpoints": len(ledger.checkpoints.checkpoints),
+        "events": len(ledger.checkpoints.events),
+        "objects": len(ledger.final),
+        "bytes_stored": ledger.final.metered_bytes,
+    }

@@ -1,0 +1,1 @@
+"""The state machine: objects, transactions, gas, effects, checkpoints and time. No transport."""
