@@ -27,10 +27,10 @@ from k3s_daas.status import StatusError
 MAX_PATH_CHARS = 4096
 MAX_QUERY_CHARS = 8192
 
-# The contract's own bounds (bytes).
-_MAX_GROUP = 253
-_MAX_SEGMENT = 63
-_MAX_NAME = 253
+# The contract's own bounds.
+MAX_GROUP_CHARS = 253
+MAX_SEGMENT_CHARS = 63
+MAX_NAME_BYTES = 253
 
 _RESOURCE_VERBS = {
     "GET": "get",
@@ -211,16 +211,16 @@ def _collection_read(parameters: dict[str, list[str]]) -> tuple[str, str]:
 def _checked(attributes: RequestAttributes) -> RequestAttributes:
     """Shapes and lengths that the contract demands, so that a refusal costs no gas."""
     for what, value, limit in (
-        ("API group", attributes.api_group, _MAX_GROUP),
-        ("API version", attributes.api_version, _MAX_SEGMENT),
-        ("resource", attributes.resource, _MAX_SEGMENT),
-        ("subresource", attributes.subresource, _MAX_SEGMENT),
-        ("namespace", attributes.namespace, _MAX_SEGMENT),
+        ("API group", attributes.api_group, MAX_GROUP_CHARS),
+        ("API version", attributes.api_version, MAX_SEGMENT_CHARS),
+        ("resource", attributes.resource, MAX_SEGMENT_CHARS),
+        ("subresource", attributes.subresource, MAX_SEGMENT_CHARS),
+        ("namespace", attributes.namespace, MAX_SEGMENT_CHARS),
     ):
         if value and (len(value) > limit or not _SEGMENT.fullmatch(value)):
             raise MalformedRequestError(f"the {what} in the path is longer than {limit} or no plain word")
-    if len(attributes.name.encode()) > _MAX_NAME:
-        raise MalformedRequestError(f"the name in the path is longer than {_MAX_NAME} bytes")
+    if len(attributes.name.encode()) > MAX_NAME_BYTES:
+        raise MalformedRequestError(f"the name in the path is longer than {MAX_NAME_BYTES} bytes")
     if not attributes.name.isprintable() or "\\" in attributes.name:
         raise MalformedRequestError("the name has a backslash or characters that cannot be printed")
     return attributes

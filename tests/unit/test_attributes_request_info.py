@@ -1,4 +1,4 @@
-"""Requests and what they are to Kubernetes: the URL forms of the documentation and the API server's RequestInfo."""
+"""Requests and what they are to Kubernetes: the documented URL forms, and the API server's RequestInfo."""
 
 import pytest
 

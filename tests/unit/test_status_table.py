@@ -1,0 +1,216 @@
+"""Every error and abort has one Status, and kubectl can read it."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from k3s_daas import errors
+from k3s_daas.answers import ABORTS, ERRORS
+from k3s_daas.contract.aborts import ABORTS as CONTRACT_ABORTS
+from k3s_daas.errors import (
+    ConfigurationError,
+    ForbiddenError,
+    LedgerUnavailableError,
+    MalformedRequestError,
+    MoveAbortError,
+    PayloadTooLargeError,
+    SealedDataError,
+    TokenError,
+    TransactionRefusedError,
+    WireFormatError,
+)
+from k3s_daas.status import Cause, StatusError, abort_name, from_abort, from_error, status_body
+
+MOVE_SOURCES = Path(__file__).parents[2] / "move" / "sources"
+
+
+def body(error: StatusError) -> dict[str, Any]:
+    parsed: dict[str, Any] = json.loads(error.body())
+    return parsed
+
+
+def test_a_status_has_the_shape_of_metav1() -> None:
+    error = StatusError(
+        503,
+        "ServiceUnavailable",
+        "wait",
+        causes=(Cause("EWhy", "because"),),
+        retry_after_s=1,
+        request_id="0f" * 16,
+    )
+    assert status_body(error) == error.body()
+    assert body(error) == {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": "wait",
+        "reason": "ServiceUnavailable",
+        "code": 503,
+        "details": {
+            "uid": "0f" * 16,
+            "causes": [
+                {"reason": "EWhy", "message": "because"},
+                {"reason": "RequestId", "message": "0f" * 16},
+            ],
+            "retryAfterSeconds": 1,
+        },
+    }
+    assert ("Content-Type", "application/json") in error.headers()
+    assert ("Retry-After", "1") in error.headers()
+
+
+def test_a_status_without_details_has_none() -> None:
+    error = StatusError(405, "MethodNotAllowed", "no")
+    assert "details" not in body(error)
+    assert all(name != "Retry-After" for name, _ in error.headers())
+
+
+def test_the_table_has_exactly_the_aborts_of_the_contract() -> None:
+    declared = {
+        (path.stem, int(code), name)
+        for path in MOVE_SOURCES.glob("*.move")
+        for name, code in re.findall(r"^const (E\w+): u64 = (\d+);", path.read_text(encoding="utf-8"), re.M)
+    }
+    assert {(module, code, abort.name) for (module, code), abort in ABORTS.items()} == declared
+
+
+def test_the_table_agrees_with_the_contract_bindings() -> None:
+    bound = {
+        (module, code, name) for module, names in CONTRACT_ABORTS.items() for code, name in names.items()
+    }
+    assert {(module, code, abort.name) for (module, code), abort in ABORTS.items()} == bound
+
+
+@pytest.mark.parametrize(("module", "code"), ABORTS)
+def test_every_abort_has_an_answer_that_names_it(module: str, code: int) -> None:
+    error = from_abort(module, code)
+    assert 400 <= error.code <= 599
+    assert error.code != 500, "an abort is a decision, not an accident"
+    assert error.retry_after_s is None, "kubectl would repeat a refused command ten times"
+    name = abort_name(module, code)
+    assert body(error)["details"]["causes"][0] == {"reason": name, "message": f"{module}::{name} ({code})"}
+    assert "{" not in error.message
+
+
+@pytest.mark.parametrize(
+    ("module", "code", "status", "reason"),
+    [
+        ("cluster", 102, 503, "ServiceUnavailable"),
+        ("role", 202, 403, "Forbidden"),
+        ("role", 203, 403, "Forbidden"),
+        ("seal", 303, 403, "Forbidden"),
+        ("seal", 304, 403, "Forbidden"),
+        ("seal", 305, 403, "Forbidden"),
+        ("seal", 306, 403, "Forbidden"),
+        ("seal", 307, 403, "Forbidden"),
+        ("seal", 311, 401, "Unauthorized"),
+        ("seal", 312, 401, "Unauthorized"),
+        ("seal", 313, 403, "Forbidden"),
+        ("seal", 316, 401, "Unauthorized"),
+        ("seal", 318, 401, "Unauthorized"),
+        ("k8s_gateway", 401, 502, "BadGateway"),
+        ("k8s_gateway", 404, 504, "Timeout"),
+        ("k8s_gateway", 406, 413, "RequestEntityTooLarge"),
+        ("k8s_gateway", 408, 400, "BadRequest"),
+    ],
+)
+def test_aborts_have_the_codes_that_kubectl_expects(module: str, code: int, status: int, reason: str) -> None:
+    error = from_abort(module, code)
+    assert (error.code, error.reason) == (status, reason)
+
+
+def test_a_missing_stake_is_told_to_the_last_mist() -> None:
+    error = from_abort("seal", 307, stake_mist=250_000_001, required_mist=1_000_000_000, request_id="ab")
+    assert "It has 0.250000001 SUI of the 1 SUI needed: 0.749999999 SUI are missing." in error.message
+    assert "add stake" in error.message
+    assert error.request_id == "ab"
+    assert "SUI" not in from_abort("seal", 307).message, "no figures are made up"
+
+
+def test_a_role_that_refuses_is_named_with_what_it_refuses() -> None:
+    error = from_abort("role", 202, role="viewer", verb="delete", resource="pods")
+    assert error.message.endswith("Role viewer has no rule for delete of pods.")
+
+
+def test_context_cannot_reach_into_the_template() -> None:
+    error = from_abort("role", 202, role="{verb.__class__}", verb="{0}", resource="x")
+    assert "Role {verb.__class__} has no rule for {0} of x." in error.message
+
+
+def test_an_abort_that_is_not_ours_says_where_it_came_from() -> None:
+    error = from_abort("balance", 2)
+    assert error.code == 502
+    assert error.causes == (Cause("MoveAbort", "balance::2"),)
+    assert abort_name("balance", 2) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "reason"),
+    [
+        (MalformedRequestError("the path is odd: fix it"), 400, "BadRequest"),
+        (TokenError("expired: renew it"), 401, "Unauthorized"),
+        (ForbiddenError("no"), 403, "Forbidden"),
+        (PayloadTooLargeError("too much", size=2, limit=1), 413, "RequestEntityTooLarge"),
+        (ConfigurationError("DAAS_X is missing"), 500, "InternalError"),
+        (TransactionRefusedError("gas-price", "stale"), 502, "BadGateway"),
+        (SealedDataError("altered"), 502, "BadGateway"),
+        (WireFormatError("short"), 502, "BadGateway"),
+        (MoveAbortError("seal", 305), 403, "Forbidden"),
+        (ValueError("a token: kdaas1.x"), 500, "InternalError"),
+    ],
+)
+def test_every_error_has_one_answer(error: Exception, code: int, reason: str) -> None:
+    answer = from_error(error, request_id="ab")
+    assert (answer.code, answer.reason, answer.request_id) == (code, reason, "ab")
+    assert answer.retry_after_s is None
+
+
+def test_every_class_of_the_error_tree_has_a_row_or_a_rule() -> None:
+    handled = (*(row[0] for row in ERRORS), LedgerUnavailableError, MoveAbortError)
+    leaves = [
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.DaasError) and not kind.__subclasses__()
+    ]
+    assert len(leaves) >= 9
+    assert all(issubclass(kind, handled) for kind in leaves)
+
+
+def test_what_the_caller_cannot_mend_is_not_told_him() -> None:
+    assert "DAAS_X" not in from_error(ConfigurationError("DAAS_X is missing")).message
+    assert "kdaas1" not in str(from_error(ValueError("kdaas1.x")).body())
+    assert "the path is odd" in from_error(MalformedRequestError("the path is odd")).message
+
+
+def test_kubectl_finds_the_word_it_knows_in_a_401() -> None:
+    assert from_error(TokenError("expired: renew it")).message == "Unauthorized: expired: renew it"
+    assert from_abort("seal", 311).message.startswith("Unauthorized: ")
+
+
+def test_only_what_was_not_submitted_is_worth_a_silent_retry() -> None:
+    before = from_error(LedgerUnavailableError("refused"), submitted=False)
+    assert (before.code, before.reason, before.retry_after_s) == (503, "ServiceUnavailable", 1)
+    after = from_error(LedgerUnavailableError("reset"))
+    assert (after.code, after.reason, after.retry_after_s) == (504, "Timeout", None)
+    assert "may still run" in after.message
+
+
+def test_an_abort_names_its_transaction() -> None:
+    answer = from_error(MoveAbortError("role", 202, digest="9mXJ"))
+    assert Cause("Transaction", "9mXJ") in answer.causes
+
+
+def test_a_status_is_its_own_answer() -> None:
+    original = StatusError(501, "NotImplemented", "no", causes=(Cause("a", "b"),), retry_after_s=3)
+    assert from_error(original) is original
+    carried = from_error(original, request_id="ab")
+    assert (carried.code, carried.causes, carried.retry_after_s, carried.request_id) == (
+        501,
+        original.causes,
+        3,
+        "ab",
+    )
