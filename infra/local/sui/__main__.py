@@ -53,6 +53,7 @@ async def run(options: argparse.Namespace) -> None:
         asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
     async with sui:
         ready = {
+            "ready": True,
             "grpc_ports": sui.grpc_ports,
             "faucet_port": sui.faucet_port,
             "control_port": sui.control_port,
