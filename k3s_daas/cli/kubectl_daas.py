@@ -13,15 +13,10 @@ from pathlib import Path
 
 from k3s_daas.bearer import mint
 from k3s_daas.cli.holder import Holder
+from k3s_daas.deadlines import DeadlineSettings
 from k3s_daas.errors import ConfigurationError
 
 SETTINGS_VARIABLE = "KUBECTL_DAAS_HOLDER"
-
-TOKEN_LIFETIME_MS = 600_000
-"""How long the gateway accepts a token."""
-
-EARLY_RENEWAL_MS = 360_000
-"""kubectl is told an earlier end, so that a token outlives a request that is still waiting for its answer."""
 
 EXEC_API_VERSION = "client.authentication.k8s.io/v1"
 
@@ -32,15 +27,18 @@ def exec_credential(holder: Holder, now_ms: int) -> str:
     Raises:
         ConfigurationError: the session key cannot be used.
     """
+    times = DeadlineSettings()
     token = mint(
         holder.session_key(),
         cluster=holder.cluster,
         seal=holder.seal,
         gateway=holder.gateway,
         now_ms=now_ms,
-        lifetime_ms=TOKEN_LIFETIME_MS,
+        lifetime_ms=times.token_lifetime_ms,
     )
-    renew_at = datetime.fromtimestamp((token.claims.expires_at_ms - EARLY_RENEWAL_MS) / 1000, UTC)
+    # An earlier end than the real one, so that a token outlives a request that still waits for its answer.
+    told_end_ms = token.claims.expires_at_ms - times.token_renewal_margin_ms
+    renew_at = datetime.fromtimestamp(told_end_ms / 1000, UTC)
     return json.dumps(
         {
             "apiVersion": EXEC_API_VERSION,

@@ -69,7 +69,7 @@ class Wallet:
         transaction = builder.build(self.address, gas=gas)
         outcome = await self._ledger.execute(transaction, self._signer.sign(transaction))
         if outcome.abort is not None:
-            raise MoveAbortError(outcome.abort.module, outcome.abort.code)
+            raise MoveAbortError(outcome.abort.module, outcome.abort.code, digest=outcome.digest)
         if not outcome.success:
             raise LedgerError(f"transaction {outcome.digest} failed: {outcome.failure}")
         return outcome
