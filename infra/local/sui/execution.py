@@ -120,7 +120,7 @@ class ReturnValue:
 
 @dataclass(frozen=True, slots=True)
 class EmittedEvent:
-    """``module`` is the module whose function called ``event::emit`` as far as it is known: the type's own."""
+    """An event. It was emitted by the module that declares its type: the Move compiler allows no other."""
 
     type_tag: str
     contents: bytes

@@ -1,8 +1,9 @@
 """Generated Move code that calls one function of a package and reports everything that came of it.
 
-The VM runs a function and gives back its return values, nothing else. So each callable function gets a driver: a module
-with one function ``call`` which takes all arguments by value, builds the ``TxContext``, calls, and returns the record
-that the shims kept. One module per function, so that a call loads only what it needs.
+The VM runs a function and gives back its return values, nothing else. So each callable function gets a
+driver: a module with one function ``call`` which takes all arguments by value, builds the ``TxContext``,
+calls, and returns the record that the shims kept. One module per function, so that a call loads only what
+it needs.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def build_drivers(
 ) -> dict[tuple[str, str], Driver]:
     """(module, function) -> driver, for every callable function of ``targets``, which are of one package.
 
-    ``known`` has the interfaces of all published packages (not the framework's) that may occur in their signatures.
+    ``known`` has the interfaces of the published packages (not the framework's) that may occur in signatures.
     Compiled drivers are kept in the build directory, by the digest of their source, in which packages have
     placeholders for addresses: the same package published again needs no compiler.
 
@@ -126,8 +127,9 @@ def write_driver(
 ) -> str:
     """Source of the driver module ``name``.
 
-    ``call<T…, F0…F7>(a0: …, sender, digest, epoch, epoch_timestamp_ms, ids_created, borrowed)`` returns the record and
-    the number of ids that were created; ``a…`` are the function's arguments without ``TxContext``, by value.
+    ``call<T…, F0…F7>(a0: …, sender, digest, epoch, epoch_timestamp_ms, ids_created, borrowed)`` returns the
+    record and the number of ids that were created; ``a…`` are the function's arguments without
+    ``TxContext``, by value.
     """
 
     def text(move_type: MoveType) -> str:

@@ -1,8 +1,8 @@
 """What is changed in bytecode so that this VM can run it, and the proof that nothing else is.
 
-Published modules (:func:`publish_at`) differ from compiled ones in their own address only. Executable modules
-(:func:`make_executable`) differ from published ones in two things: entry and ``init`` functions are public, so that
-another module may call them, and handles of a few framework modules name a replacement.
+Published modules (:func:`publish_at`) differ from compiled ones in their own address only. Executable
+modules (:func:`make_executable`) differ from published ones in two things: entry and ``init`` functions are
+public, so that another module may call them, and handles of a few framework modules name a replacement.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def publish_at(module: bytes, package: bytes) -> bytes:
 
 
 def replace_addresses(module: bytes, addresses: Mapping[bytes, bytes]) -> bytes:
-    """The module with entries of its address table exchanged. Constants that hold an address stay as they are."""
+    """The module with entries of its address table exchanged. Constants that hold an address stay."""
     layout = read_layout(module)
     table = table_bytes(module, layout, Table.ADDRESSES)
     rows = [table[at : at + 32] for at in range(0, len(table), 32)]
@@ -59,7 +59,7 @@ def is_callable(function: FunctionDeclaration) -> bool:
 
 
 def make_executable(published: bytes, redirects: Mapping[ModuleId, str]) -> bytes:
-    """The copy that runs; asserts that it is the published module but for what this module's docstring says."""
+    """The copy that runs; asserts that it is the published one but for what this module's docstring says."""
     exposed = bytearray(published)
     for function in read_interface(published).functions.values():
         if function.visibility != "public" and is_callable(function):
@@ -109,7 +109,7 @@ def _assert_only_redirects(published: bytes, executable: bytes, redirects: Mappi
 
 
 def rename_modules(module: bytes, names: Mapping[ModuleId, str]) -> bytes:
-    """The module with some module handles (its own may be one) pointing at another name at the same address."""
+    """The module with some module handles (its own may be one) naming another module at the same address."""
     interface = read_interface(module)
     if not any(known in names for known in (interface.id, *interface.dependencies)):
         return module

@@ -1,8 +1,8 @@
 """Framework modules that take the place of the VM's own, compiled from ``shims/*.move``.
 
-They record what a call does (objects, dynamic fields, events), since this VM returns nothing of it, and they mend or
-refuse the natives of this VM that do not work. The VM loads modules by their own id, so each one replaces exactly one
-framework module; everything else of the framework is the VM's own bytecode.
+They record what a call does (objects, dynamic fields, events), since this VM returns nothing of it, and
+they mend or refuse the natives of this VM that do not work. The VM loads modules by their own id, so each
+one replaces exactly one framework module; everything else of the framework is the VM's own bytecode.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .linking import ModuleId, rename_modules
 
 SOURCES = Path(__file__).parent / "shims"
 COMPILED_AS = {"event_log": "event"}
-"""The compiler allows calls to ``sui::event`` from a type's own module only, so that shim has another name first."""
+"""The compiler lets a type's own module call ``sui::event``, nobody else: that shim is renamed later."""
 REDIRECTS: dict[ModuleId, str] = {
     (SUI, name): f"{name}_by_reference" for name in ("ecdsa_k1", "ecdsa_r1", "ed25519", "hash")
 }

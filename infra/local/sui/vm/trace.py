@@ -93,9 +93,9 @@ def net_effects(
 ) -> Effects:
     """Collapse entries into changes.
 
-    ``by_value`` are the object inputs that the function took by value, ``existing_children`` the ids of the child
-    objects that were there before, ``is_object`` says of each return value whether its type has ``key``. A child that
-    is created and removed within the call does not appear.
+    ``by_value`` are the object inputs that the function took by value, ``existing_children`` the ids of the
+    child objects that were there before, ``is_object`` says of each return value whether its type has
+    ``key``. A child that is created and removed within the call does not appear.
     """
     effects = Effects()
     children: dict[bytes, ChildWritten | ChildRemoved] = {}

@@ -1,7 +1,8 @@
 """A process that runs invocations, one after the other: ``python -m infra.local.sui.vm.worker``.
 
-Frames come on standard input and go out on what standard output was at the start. The native library has neither
-afterwards, nor standard error, so that nothing it prints gets anywhere. The process ends when its input does.
+Frames come on standard input and go out on what standard output was at the start. The native library has
+neither afterwards, nor standard error, so that nothing it prints gets anywhere. The process ends when its
+input does.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from .messages import HEADER, Aborted, Failed, Reply, Request, decode_payload, e
 
 @dataclass(slots=True)
 class Runner:
-    """What a worker remembers: code, and the field types that each driver borrowed. Neither changes a result."""
+    """What a worker remembers: code, and the field types that drivers borrowed. Neither changes a result."""
 
     modules: dict[ModuleId, bytes] = field(default_factory=dict)
     field_types: dict[tuple[ModuleId, tuple[str, ...]], list[str]] = field(default_factory=dict)
@@ -41,7 +42,7 @@ class Runner:
             return Aborted(abort.module, abort.code, abort.function)
         except MoveExecutionError as error:
             return Failed(str(error))
-        except BaseException as error:  # noqa: BLE001 - a panic of the native library is no Exception; it is an answer
+        except BaseException as error:  # noqa: BLE001 - a panic of the native library is an answer too
             return Failed(f"the Move VM failed: {type(error).__name__}: {error}")
 
 
