@@ -1,4 +1,6 @@
-"""A small cache on the event loop: values live for a while, and each is loaded once however many wait for it."""
+"""A small cache on the event loop: values live for a while, and each is loaded once however many wait for
+it.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,10 @@ class SingleFlightCache(Generic[K, V]):
         self._monotonic = monotonic
         self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
 
-    async def get(self, key: K) -> V:
-        """The value, at most `ttl_s` older than this call. Raises what the load raises."""
+    async def get(self, key: K) -> tuple[V, float]:
+        """The value, at most `ttl_s` older than this call, and when its load began. Raises what the load
+        raises.
+        """
         entry = self._entries.get(key)
         if entry is None or self._is_over(entry):
             # The age counts from the start of the load: what it returns may be as old as that.
@@ -47,7 +51,7 @@ class SingleFlightCache(Generic[K, V]):
             while len(self._entries) > self._capacity:
                 self._entries.popitem(last=False)
         # A caller that is cancelled does not take the load away from the others.
-        return await asyncio.shield(entry.task)
+        return await asyncio.shield(entry.task), entry.started_s
 
     def forget(self, key: K) -> None:
         """Load again at the next `get`."""

@@ -1,7 +1,7 @@
 """The request store in DynamoDB.
 
-Table: partition key `request_id` (binary), time-to-live attribute `expires_at` (Unix seconds). Every write is one
-conditional item write; there are no transactions and no index.
+Table: partition key `request_id` (binary), time-to-live attribute `expires_at` (Unix seconds). Every write
+is one conditional item write; there are no transactions and no index.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class DynamoDbRequestStore:
     def reserve(self, request: NewRequest) -> Reservation:
         """See `RequestStore.reserve`."""
         fence = 1
-        item = {
+        item: dict[str, Any] = {
             "request_id": {"B": request.request_id},
             "seal": {"B": request.seal},
             "state": {"S": RequestState.RESERVED.value},
@@ -54,7 +54,9 @@ class DynamoDbRequestStore:
             )
         except ClientError as error:
             if _is_condition_failure(error):
-                raise RequestAlreadyReservedError("This request id is taken: run the command again.") from None
+                raise RequestAlreadyReservedError(
+                    "This request id is taken: run the command again."
+                ) from None
             raise _unavailable(error) from error
         except BotoCoreError as error:
             raise _unavailable(error) from error
@@ -107,7 +109,9 @@ class DynamoDbRequestStore:
         return None if item is None else _record(item)
 
     def _advance(self, reservation: Reservation, state: RequestState, attributes: dict[str, Any]) -> None:
-        """Move the record to `state` if it still carries the reservation's fence and a state before that one."""
+        """Move the record to `state` if it still carries the reservation's fence and a state before that
+        one.
+        """
         values = {"#state": {"S": state.value}, **{f"#{name}": value for name, value in attributes.items()}}
         before = {f":before{index}": {"S": prior.value} for index, prior in enumerate(PREDECESSORS[state])}
         try:
@@ -166,7 +170,9 @@ def _is_condition_failure(error: ClientError) -> bool:
 
 def _unavailable(error: ClientError | BotoCoreError) -> RequestStoreUnavailableError:
     # The class name only: AWS messages carry account numbers and table names.
-    name = error.response.get("Error", {}).get("Code") if isinstance(error, ClientError) else type(error).__name__
-    return RequestStoreUnavailableError(
-        f"The gateway's request store did not take the write ({name}): nothing was submitted, try again."
+    name = (
+        error.response.get("Error", {}).get("Code")
+        if isinstance(error, ClientError)
+        else type(error).__name__
     )
+    return RequestStoreUnavailableError(f"the gateway's request store does not answer ({name}): try again")

@@ -6,7 +6,9 @@ from k3s_daas.errors import DaasError
 
 
 class GatewayUnavailableError(DaasError):
-    """Something that the gateway needs does not answer, and nothing was submitted: the caller may try again."""
+    """Something that the gateway needs does not answer, and nothing was submitted: the caller may try
+    again.
+    """
 
 
 class RequestStoreUnavailableError(GatewayUnavailableError):

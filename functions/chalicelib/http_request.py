@@ -1,8 +1,8 @@
 """An API Gateway event becomes the request that kubectl sent.
 
-API Gateway takes a request apart; what the API server needs is put together again here: the percent-encoded path
-(reported encoded or decoded, depending on the place), the query with repeated parameters in order, every header, and
-the body as bytes.
+API Gateway takes a request apart; what the API server needs is put together again here: the percent-encoded
+path (reported encoded or decoded, depending on the place), the query with repeated parameters in order,
+every header, and the body as bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ SEGMENT_SAFE = "!$&'()*+,;=:@~-._"
 
 @dataclass(frozen=True)
 class GatewayRequest:
-    """One HTTP request as kubectl sent it. `path` and `query` are percent-encoded; header names are as received."""
+    """One HTTP request as kubectl sent it. `path` and `query` are percent-encoded; header names are as
+    received.
+    """
 
     method: str
     path: str
@@ -40,8 +42,8 @@ class GatewayRequest:
 def request_from_event(event: Mapping[str, Any], now_ms: int) -> GatewayRequest:
     """Convert an API Gateway proxy event (version 1).
 
-    The arrival time is API Gateway's `requestTimeEpoch`, so that a cold start counts against the command's deadlines;
-    `now_ms` stands in where the event has none. Raises MalformedRequestError.
+    The arrival time is API Gateway's `requestTimeEpoch`, so that a cold start counts against the command's
+    deadlines; `now_ms` stands in where the event has none. Raises MalformedRequestError.
     """
     context = event["requestContext"]
     return GatewayRequest(

@@ -1,8 +1,8 @@
 """One event loop in a thread of its own, for everything that talks gRPC.
 
-A gRPC channel belongs to the loop it was made on. With one `asyncio.run` per invocation a channel that is kept
-between invocations hangs on its second use, after the server has executed the transaction. So there is one loop for
-the life of the process, and the request threads hand it their coroutines.
+A gRPC channel belongs to the loop it was made on. With one `asyncio.run` per invocation a channel that is
+kept between invocations hangs on its second use, after the server has executed the transaction. So there is
+one loop for the life of the process, and the request threads hand it their coroutines.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class EventLoopThread:
         self._thread = threading.Thread(target=self._serve, name="daas-ledger-loop", daemon=True)
         self._thread.start()
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
+    def run(self, work: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
         """Run `work` on the loop and wait for it; its exception is raised here.
 
-        Whatever bounds the wait is part of `work`: a second limit here would leave it running unobserved.
+        After `timeout_s` the work is cancelled on the loop and TimeoutError raised.
         """
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        return asyncio.run_coroutine_threadsafe(_bounded(work, timeout_s), self._loop).result()
 
     def close(self) -> None:
         """Stop the loop and end its thread; coroutines that still run are cancelled."""
@@ -47,3 +47,8 @@ class EventLoopThread:
                 task.cancel()
             self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
             self._loop.close()
+
+
+async def _bounded(work: Coroutine[Any, Any, T], timeout_s: float | None) -> T:
+    async with asyncio.timeout(timeout_s):
+        return await work

@@ -45,10 +45,13 @@ def status_of(error: Exception, *, submitted: bool, request_id: str | None = Non
 
 
 def fit_for_client(reply: GatewayReply, request: GatewayRequest) -> GatewayReply:
-    """The reply as this client and Lambda can take it: large bodies compressed, a 304 with its client's type."""
+    """The reply as this client and Lambda can take it: large bodies compressed, a 304 with its client's
+    type.
+    """
     headers = list(reply.headers)
     if reply.status == 304 and reply.header("Content-Type") is None:
-        # API Gateway would add its default type, and kubectl's HTTP cache would keep that one for the cached body.
+        # API Gateway would add its default type, and kubectl's HTTP cache would keep that one for the
+        # cached body.
         headers.append(("Content-Type", _first_accepted(request)))
     body = reply.body
     if _takes_gzip(request) and len(body) >= COMPRESS_FROM_BYTES and reply.header("Content-Encoding") is None:

@@ -1,12 +1,13 @@
 """The record of each command: the port, and what every store behind it guarantees.
 
     reserved ──▶ signed ──▶ submitted ──▶ answered
-        │           │           │
-        └──▶ refused ◀──────────┤   (the chain refused it: it never ran)
-                    └──▶ expired ┘  (start_by passed, or nobody answered in time)
+        │           │
+        └───────────┼──▶ refused    the chain refused it: it never ran
+                    └──▶ expired    `start_by` passed before anything was sent: it never ran
 
-`signed` means "may have been submitted": the bytes are on record before anybody sees them, so whoever finds such a
-record can send the same bytes again (same digest, executed once) or look the digest up.
+`submitted` without an answer stays so: the command was accepted, and what became of it is on chain.
+`signed` means "may have been submitted": the bytes are on record before anybody sees them, so whoever finds
+such a record can send the same bytes again (same digest, executed once) or look the digest up.
 """
 
 from __future__ import annotations
@@ -27,13 +28,14 @@ class RequestState(enum.StrEnum):
     EXPIRED = "expired"
 
 
-# From which states each state may be reached. `signed` may follow `signed`: new bytes after a definite refusal.
+# From which states each state may be reached. `signed` may follow `signed`: new bytes after a definite
+# refusal.
 PREDECESSORS: dict[RequestState, tuple[RequestState, ...]] = {
     RequestState.SIGNED: (RequestState.RESERVED, RequestState.SIGNED),
     RequestState.SUBMITTED: (RequestState.SIGNED,),
     RequestState.ANSWERED: (RequestState.SIGNED, RequestState.SUBMITTED),
-    RequestState.REFUSED: (RequestState.RESERVED, RequestState.SIGNED, RequestState.SUBMITTED),
-    RequestState.EXPIRED: (RequestState.RESERVED, RequestState.SIGNED, RequestState.SUBMITTED),
+    RequestState.REFUSED: (RequestState.RESERVED, RequestState.SIGNED),
+    RequestState.EXPIRED: (RequestState.RESERVED, RequestState.SIGNED),
 }
 
 
@@ -59,7 +61,9 @@ class Reservation:
 
 @dataclass(frozen=True)
 class SignedTransaction:
-    """What may be submitted: BCS transaction data, flag ‖ signature ‖ public key, and the transaction's digest."""
+    """What may be submitted: BCS transaction data, flag ‖ signature ‖ public key, and the transaction's
+    digest.
+    """
 
     data: bytes
     signature: bytes
@@ -84,12 +88,14 @@ class RequestStore(Protocol):
     Guarantees:
 
     1. `reserve` succeeds once per request id, whoever calls and however often.
-    2. A write is refused (FenceLostError) unless its reservation carries the record's present fence and the record's
-       state may precede the new one. Nobody who has been overtaken can write.
+    2. A write is refused (FenceLostError) unless its reservation carries the record's present fence and the
+       record's state may precede the new one. Nobody who has been overtaken can write.
     3. `record_signed` raises the fence. The reservation it returns is the only valid one from then on.
     4. A write that returned survives the process and is seen by every later `get`.
-    5. A write that raised RequestStoreUnavailableError may or may not have happened; guarantee 2 holds all the same.
-    6. Only what is public on chain anyway is stored, plus signatures over it: no token, no body, no query, no key.
+    5. A write that raised RequestStoreUnavailableError may or may not have happened; guarantee 2 holds all
+       the same.
+    6. Only what is public on chain anyway is stored, plus signatures over it: no token, no body, no query,
+       no key.
     7. A record may vanish a day after `answer_by`, never before.
     """
 
@@ -114,7 +120,7 @@ class RequestStore(Protocol):
         ...
 
     def record_expired(self, reservation: Reservation) -> None:
-        """Nobody answered while the caller waited, or `start_by` passed. Raises as `record_signed`."""
+        """`start_by` passed before anything was sent. Raises as `record_signed`."""
         ...
 
     def get(self, request_id: bytes) -> RequestRecord | None:

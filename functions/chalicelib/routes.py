@@ -34,11 +34,11 @@ class CommandGateway(Protocol):
         ...
 
 
-class GatewayApp(Chalice):
+class GatewayApp(Chalice):  # type: ignore[misc] # Chalice carries no types
     """A Chalice app that several threads may call at once.
 
-    Chalice keeps the request in an attribute of the app; with threads, one request would be answered with another
-    one's body and token.
+    Chalice keeps the request in an attribute of the app; with threads, one request would be answered with
+    another one's body and token.
     """
 
     def __init__(self) -> None:
@@ -68,7 +68,8 @@ def create_app(
     gateway: Callable[[], CommandGateway],
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
 ) -> GatewayApp:
-    """The app in front of whatever `gateway` returns; it is asked at each request, and never before the first one.
+    """The app in front of whatever `gateway` returns; it is asked at each request, and never before the
+    first one.
 
     `gateway` raises a DaasError while it cannot be made; the caller then gets that error's Status.
     """
@@ -94,6 +95,9 @@ def _answer(gateway: Callable[[], CommandGateway], current: Request, now_ms: int
         reply = fit_for_client(gateway().handle(request), request)
     except DaasError as error:
         reply = status_reply(status_of(error, submitted=False))
+    except Exception as error:  # noqa: BLE001 - Chalice would log the message, which may quote the request
+        log_to_stderr(json.dumps({"event": "bug", "where": where(error)}))
+        reply = _chalice_refusal(500)
     return _response(reply)
 
 
@@ -105,10 +109,10 @@ def _default_accept(request: Request, get_response: Callable[[Any], Response]) -
 
 
 def _only_statuses(request: Request, get_response: Callable[[Any], Response]) -> Response:
-    """Chalice's own refusals (it writes them as objects, we only write bytes) and escaped errors, as a Status."""
+    """Chalice's own refusals (it writes them as objects, we only write bytes) and its errors, as a Status."""
     try:
         response = get_response(request)
-    except Exception as error:  # noqa: BLE001 - the last place before Chalice answers with a body kubectl cannot read
+    except Exception as error:  # noqa: BLE001 - Chalice would answer with no Status
         log_to_stderr(json.dumps({"event": "bug", "where": where(error)}))
         response = Response(body={}, status_code=500)
     if isinstance(response.body, bytes):
@@ -119,12 +123,16 @@ def _only_statuses(request: Request, get_response: Callable[[Any], Response]) ->
 def _chalice_refusal(code: int) -> GatewayReply:
     if code == 405:
         reply = status_reply(
-            StatusError(405, "MethodNotAllowed", "The server does not allow this method on the requested resource.")
+            StatusError(
+                405, "MethodNotAllowed", "The server does not allow this method on the requested resource."
+            )
         )
         return GatewayReply(405, (*reply.headers, ("Allow", ", ".join(METHODS))), reply.body)
     if 400 <= code < 500:
         return status_reply(StatusError(code, "BadRequest", "The gateway cannot serve this request."))
-    return status_reply(StatusError(500, "InternalError", "The gateway failed to serve this request; see its log."))
+    return status_reply(
+        StatusError(500, "InternalError", "The gateway failed to serve this request; see its log.")
+    )
 
 
 def _response(reply: GatewayReply) -> Response:

@@ -1,7 +1,7 @@
 """The gateway's settings, from environment variables.
 
-Nothing is read while the package is imported (Chalice imports the app to package it): the first request reads and
-validates the settings, and a gateway that is not configured refuses every request.
+Nothing is read while the package is imported (Chalice imports the app to package it): the first request
+reads and validates the settings, and a gateway that is not configured refuses every request.
 """
 
 from __future__ import annotations
@@ -47,11 +47,14 @@ class GatewaySettings:
     """MIST reserved from the address balance while one submission is in flight; what is not used stays."""
 
     admission_ttl_ms: int = 1_000
-    """How long a seal's and the cluster's state are used without reading the chain again. The contract decides on
+    """How long a seal's and the cluster's state are used without reading the chain again. The contract
+    decides on
     the state of the moment; this only keeps hopeless commands from costing gas."""
 
     max_body_bytes: int = 3 * 1024 * 1024
-    """Largest request body, as at the API server itself. What matters after compression is the 96 KiB of ciphertext."""
+    """Largest request body, as at the API server itself. What matters after compression is the 96 KiB of
+    ciphertext.
+    """
 
     watch_seconds: int = 2
     """Longest watch: a reply is complete or absent, so a watch is cut into short ones."""
@@ -65,10 +68,10 @@ def settings_from_environment(environment: Mapping[str, str]) -> GatewaySettings
     single_endpoint = _required(environment, "DAAS_SINGLE_ENDPOINT")
     if single_endpoint not in SINGLE_ENDPOINT_MODES:
         raise ConfigurationError(
-            "DAAS_SINGLE_ENDPOINT must be 'development' or 'own-node': with one Sui endpoint that somebody else runs, "
-            "that endpoint could lie about the state of the chain."
+            "DAAS_SINGLE_ENDPOINT must be 'development' or 'own-node': "
+            "a single Sui endpoint that somebody else runs could lie about the state of the chain."
         )
-    settings = GatewaySettings(
+    return GatewaySettings(
         trust_roots_file=Path(_required(environment, "DAAS_TRUST_ROOTS_FILE")),
         sui_endpoint=_endpoint(environment, single_endpoint),
         single_endpoint=single_endpoint,
@@ -79,7 +82,6 @@ def settings_from_environment(environment: Mapping[str, str]) -> GatewaySettings
         gas_budget=_positive(environment, "DAAS_GAS_BUDGET", GatewaySettings.gas_budget),
         admission_ttl_ms=_positive(environment, "DAAS_ADMISSION_TTL_MS", GatewaySettings.admission_ttl_ms),
     )
-    return settings
 
 
 def _required(environment: Mapping[str, str], name: str) -> str:

@@ -2,60 +2,57 @@
 
 Order of things, which is the whole point: build, sign, put bytes and digest on record, only then submit.
 
-- A broken connection says nothing about the effect: the *same* bytes are sent again (same digest, executed once).
-- New bytes are made only after a definite refusal that fresh chain terms can cure, once, under a raised fence.
+- A broken connection says nothing about the effect: the *same* bytes are sent again (same digest, executed
+once).
+- New bytes are made only after a definite refusal that fresh chain terms can cure, once, under a raised
+fence.
 - Nothing is sent once `start_by` has passed.
 """
 
 from __future__ import annotations
 
+import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.chain import ChainView
-from chalicelib.errors import SigningUnavailableError
+from chalicelib.errors import GatewayUnavailableError, SigningUnavailableError
+from chalicelib.journey import Log
 from chalicelib.loop import EventLoopThread
 from chalicelib.request_store import RequestStore, Reservation, SignedTransaction
-from k3s_daas.contract import aborts
-from k3s_daas.errors import (
-    DaasError,
-    LedgerUnavailableError,
-    MoveAbortError,
-    TransactionRefusedError,
-)
+from k3s_daas.contract.aborts import abort_name
+from k3s_daas.errors import DaasError, LedgerUnavailableError, MoveAbortError, TransactionRefusedError
 from k3s_daas.sui.ledger import EpochInfo, ExecutionOutcome, Ledger
 from k3s_daas.sui.signers import TransactionSigner
 from k3s_daas.sui.transactions import transaction_digest
 
-# Sendings of the same bytes, the first included, and the longest pause before the second; it doubles each time.
+# Sendings of the same bytes, the first included, and the longest pause before the second; it doubles each
+# time.
 MAX_SENDINGS = 4
 FIRST_PAUSE_S = 0.1
+
+T = TypeVar("T")
 
 BuildTransaction = Callable[[EpochInfo], bytes]
 
 
 class StartByPassedError(DaasError):
-    """The command could not be submitted before `start_by`: it never ran and never will."""
+    """`start_by` passed before anything was sent: the command never ran and never will."""
 
 
-class SubmissionUnknownError(DaasError):
-    """The bytes were sent and nobody said what became of them; `digest` finds out."""
-
-    def __init__(self, digest: str) -> None:
-        super().__init__(f"transaction {digest} was sent, and the chain did not say what became of it")
-        self.digest = digest
+class SubmissionUnknownError(LedgerUnavailableError):
+    """The bytes were sent and nobody said what became of them; the transaction's digest finds out."""
 
 
 class TransactionFailedError(DaasError):
-    """The transaction was executed and failed outside the contract's own refusals (for example out of gas)."""
-
-    def __init__(self, digest: str, failure: str) -> None:
-        super().__init__(f"transaction {digest} failed on chain: {failure}")
-        self.digest = digest
+    """The transaction was executed and failed, though the contract did not abort it (out of gas, for
+    example).
+    """
 
 
 @dataclass(frozen=True)
@@ -78,6 +75,7 @@ class Submitter:
         store: RequestStore,
         signer: TransactionSigner,
         now_ms: Callable[[], int],
+        log: Log,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._ledger = ledger
@@ -86,6 +84,7 @@ class Submitter:
         self._store = store
         self._signer = signer
         self._now_ms = now_ms
+        self._log = log
         self._sleep = sleep
 
     def submit(
@@ -94,28 +93,34 @@ class Submitter:
         reservation: Reservation,
         *,
         start_by_ms: int,
-        on_digest: Callable[[str], None],
+        on_sending: Callable[[str], None],
     ) -> Submitted:
         """Submit the transaction that `build` makes of the chain's present terms.
 
-        `on_digest` hears each digest that is about to be sent. Raises StartByPassedError, SubmissionUnknownError,
-        TransactionFailedError, MoveAbortError, TransactionRefusedError, LedgerUnavailableError (before anything was
-        sent), and the store's and the signer's errors (before anything was sent).
+        `on_sending` hears the digest of all bytes that are about to be sent. Before anything was sent:
+        StartByPassedError, LedgerUnavailableError, and the store's and the signer's errors. After it:
+        SubmissionUnknownError, TransactionRefusedError, MoveAbortError, TransactionFailedError. A definite
+        refusal and a passed `start_by` are on record when this raises, if the store took them.
         """
-        terms = self._loop.run(self._chain.terms())
-        signed, reservation = self._sign(build(terms), reservation)
-        on_digest(signed.digest)
         try:
-            outcome = self._send(signed, start_by_ms)
-        except TransactionRefusedError:
-            fresh = self._loop.run(self._chain.fresh_terms())
-            if fresh == terms:
-                # The chain would say the same again.
-                raise
-            signed, reservation = self._sign(build(fresh), reservation)
-            on_digest(signed.digest)
-            outcome = self._send(signed, start_by_ms)
-        _check(outcome)
+            terms = self._run(self._chain.terms(), start_by_ms)
+            signed, reservation = self._sign(build(terms), reservation)
+            try:
+                outcome = self._send(signed, start_by_ms, on_sending)
+            except TransactionRefusedError:
+                fresh = self._run(self._chain.fresh_terms(), start_by_ms)
+                if fresh == terms:
+                    # The chain would say the same again.
+                    raise
+                signed, reservation = self._sign(build(fresh), reservation)
+                outcome = self._send(signed, start_by_ms, on_sending)
+            _check(outcome)
+        except StartByPassedError:
+            self._note(self._store.record_expired, reservation)
+            raise
+        except (TransactionRefusedError, MoveAbortError, TransactionFailedError):
+            self._note(self._store.record_refused, reservation)
+            raise
         return Submitted(signed.digest, reservation)
 
     def _sign(self, data: bytes, reservation: Reservation) -> tuple[SignedTransaction, Reservation]:
@@ -124,24 +129,38 @@ class Submitter:
             signature = self._signer.sign(data)
         except (BotoCoreError, ClientError) as error:
             raise SigningUnavailableError(
-                f"The signing service does not answer ({type(error).__name__}): nothing was submitted, try again."
+                f"the signing service does not answer ({type(error).__name__}), and nothing was submitted: "
+                "try again"
             ) from error
         signed = SignedTransaction(data, signature, transaction_digest(data))
         return signed, self._store.record_signed(reservation, signed)
 
-    def _send(self, signed: SignedTransaction, start_by_ms: int) -> ExecutionOutcome:
+    def _note(self, write: Callable[[Reservation], None], reservation: Reservation) -> None:
+        """Close the record. What the chain said matters more to the caller than a store that does not
+        answer.
+        """
+        try:
+            write(reservation)
+        except GatewayUnavailableError as error:
+            self._log(json.dumps({"event": "record-not-closed", "reason": type(error).__name__}))
+
+    def _send(
+        self, signed: SignedTransaction, start_by_ms: int, on_sending: Callable[[str], None]
+    ) -> ExecutionOutcome:
         """Send these bytes until somebody says what became of them."""
         pause_s = FIRST_PAUSE_S
         for sending in range(MAX_SENDINGS):
             if self._now_ms() >= start_by_ms:
                 if sending:
                     break
-                raise StartByPassedError("The command was not submitted in time: run it again.")
+                raise StartByPassedError("the command was not submitted in time")
+            on_sending(signed.digest)
             try:
-                return self._loop.run(self._ledger.execute(signed.data, signed.signature))
+                return self._run(self._ledger.execute(signed.data, signed.signature), start_by_ms)
             except TransactionRefusedError:
                 if sending:
-                    # An earlier sending of the same bytes may be on its way: this refusal is not definite.
+                    # An earlier sending of the same bytes may still be on its way: this refusal is not
+                    # definite.
                     break
                 raise
             except LedgerUnavailableError:
@@ -149,16 +168,24 @@ class Submitter:
                     # Full jitter: gateways that lost the same endpoint do not come back in step.
                     self._sleep(random.uniform(0, pause_s))  # noqa: S311 - spreads load, guards nothing
                     pause_s *= 2
-        raise SubmissionUnknownError(signed.digest)
+        raise SubmissionUnknownError(f"transaction {signed.digest} was sent, and its effect is not known")
+
+    def _run(self, work: Coroutine[Any, Any, T], until_ms: int) -> T:
+        try:
+            return self._loop.run(work, timeout_s=max(0, until_ms - self._now_ms()) / 1000)
+        except TimeoutError:
+            raise LedgerUnavailableError(
+                "the Sui endpoint did not answer before the command's time was up"
+            ) from None
 
 
 def _check(outcome: ExecutionOutcome) -> None:
     if outcome.success:
         return
-    if outcome.abort is None:
-        raise TransactionFailedError(outcome.digest, outcome.failure or "no reason given")
     abort = outcome.abort
-    if (abort.module, abort.code) == aborts.REQUEST_EXISTS:
-        # Only this gateway can have made it: an earlier transaction with the same request id went through.
+    if abort is None:
+        raise TransactionFailedError(outcome.failure or "the endpoint gave no reason")
+    if abort_name(abort.module, abort.code) == "ERequestExists":
+        # Only this gateway knows the id: an earlier transaction for the same command went through.
         return
     raise MoveAbortError(abort.module, abort.code, digest=outcome.digest)

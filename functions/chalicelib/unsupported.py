@@ -1,6 +1,8 @@
-"""What a request may ask for that the way through API Gateway and the chain cannot carry, and how watches are cut.
+"""What a request may ask for that the way through API Gateway and the chain cannot carry, and how watches
+are cut.
 
-Everything refused here gets a Status that names the feature and what to do instead; nothing reaches the chain.
+Everything refused here gets a Status that names the feature and what to do instead; nothing reaches the
+chain.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ FALSE_VALUES = frozenset({"0", "false"})
 
 
 def refuse_unsupported(request: GatewayRequest, attributes: RequestAttributes) -> None:
-    """Raise a 501 StatusError that names the feature, or 422 for a watch list (clients fall back on that code)."""
+    """Raise a 501 StatusError that names the feature, or 422 for a watch list (clients fall back on that
+    code).
+    """
     if attributes.needs_upgrade:
         command = STREAMING_SUBRESOURCES[attributes.subresource]
         raise _not_implemented(
@@ -49,7 +53,9 @@ def refuse_unsupported(request: GatewayRequest, attributes: RequestAttributes) -
 
 
 def bounded_watch_query(query: str, limit_s: int) -> str:
-    """The query of a watch with `timeoutSeconds` at most `limit_s`; everything else stays as it is, in order."""
+    """The query of a watch with `timeoutSeconds` at most `limit_s`; everything else stays as it is, in
+    order.
+    """
     kept: list[str] = []
     timeout = limit_s
     for pair in query.split("&"):

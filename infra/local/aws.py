@@ -1,8 +1,8 @@
 """A local AWS for the stack: moto's server with the DynamoDB table and the KMS key that the gateway needs.
 
-What is real: the wire protocols (boto3 cannot tell the difference), conditional writes, the secp256k1 signatures.
-What is simulated by moto: everything behind them. State is in memory and ends with the process, time-to-live never
-removes an item, no credential is checked.
+What is real: the wire protocols (boto3 cannot tell the difference), conditional writes, the secp256k1
+signatures. What is simulated by moto: everything behind them. State is in memory and ends with the process,
+time-to-live never removes an item, no credential is checked.
 
     python -m infra.local.aws --port 0
 
@@ -33,7 +33,9 @@ WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 def client_environment(url: str) -> dict[str, str]:
-    """The ``AWS_*`` variables that send a process's boto3 to the server at `url`, with credentials that open nothing."""
+    """The ``AWS_*`` variables that send a process's boto3 to the server at `url`, with credentials that
+    open nothing.
+    """
     return {
         "AWS_ENDPOINT_URL": url,
         "AWS_DEFAULT_REGION": REGION,
@@ -55,7 +57,9 @@ def kms_client(url: str) -> KMSClient:
 
 
 def create_request_table(client: DynamoDBClient, name: str) -> None:
-    """Create the gateway's request table: key ``request_id`` (binary), time-to-live attribute ``expires_at``."""
+    """Create the gateway's request table: key ``request_id`` (binary), time-to-live attribute
+    ``expires_at``.
+    """
     client.create_table(
         TableName=name,
         AttributeDefinitions=[{"AttributeName": "request_id", "AttributeType": "B"}],
@@ -131,8 +135,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _session() -> boto3.session.Session:
+    # moto checks no signature; boto3 only insists on having something to sign with.
     return boto3.session.Session(
-        aws_access_key_id="local", aws_secret_access_key="local", region_name=REGION
+        aws_access_key_id="local",
+        aws_secret_access_key="local",  # noqa: S106 - opens nothing
+        region_name=REGION,
     )
 
 

@@ -38,9 +38,7 @@ def front_door(gateway: Any) -> StrictGateway:
     return StrictGateway(create_app(lambda: gateway, lambda: NOW_MS), now_ms=lambda: NOW_MS)
 
 
-def send(
-    gateway: Any, target: str, method: str = "GET", body: bytes = b"", **headers: str
-) -> HttpReply:
+def send(gateway: Any, target: str, method: str = "GET", body: bytes = b"", **headers: str) -> HttpReply:
     pairs = tuple((name.replace("_", "-"), value) for name, value in headers.items())
     return front_door(gateway).handle(HttpRequest(method, target, pairs, body))
 
@@ -76,7 +74,9 @@ def test_every_depth_reaches_the_gateway_with_its_path(target: str) -> None:
     assert recorder.requests[0].path == target
 
 
-@pytest.mark.parametrize("target", ["/api/v1/%2e%2e/secrets", "/api/v1/a%2fb", "/api/v1/a%00b", "/api/v1/a%5Cb"])
+@pytest.mark.parametrize(
+    "target", ["/api/v1/%2e%2e/secrets", "/api/v1/a%2fb", "/api/v1/a%00b", "/api/v1/a%5Cb"]
+)
 def test_encoded_separators_stay_encoded_or_visible_to_the_parser(target: str) -> None:
     recorder = Recorder()
     send(recorder, target)
@@ -104,7 +104,9 @@ def test_a_semicolon_in_the_last_segment_is_not_lost() -> None:
     assert recorder.requests[0].query == "x=1"
 
 
-@pytest.mark.parametrize("target", ["/api/v1/%ff", "/api/v1/pods?x=%ff", "/api/v1/p#ods", "/a b", "api/v1", "/\x00"])
+@pytest.mark.parametrize(
+    "target", ["/api/v1/%ff", "/api/v1/pods?x=%ff", "/api/v1/p#ods", "/a b", "api/v1", "/\x00"]
+)
 def test_what_is_no_valid_target_gets_a_400_status(target: str) -> None:
     recorder = Recorder()
     assert status(send(recorder, target))["reason"] == "BadRequest"
@@ -145,7 +147,11 @@ def test_repeated_reply_headers_are_kept() -> None:
 
 
 def test_a_304_keeps_the_clients_own_type() -> None:
-    reply = send(Recorder(GatewayReply(304, (("ETag", '"x"'),), b"")), "/openapi/v2", Accept="application/json;g=v1,*/*")
+    reply = send(
+        Recorder(GatewayReply(304, (("ETag", '"x"'),), b"")),
+        "/openapi/v2",
+        Accept="application/json;g=v1,*/*",
+    )
     assert reply.status == 304
     assert headers(reply)["content-type"] == "application/json;g=v1"
 
@@ -161,8 +167,8 @@ def test_arrival_is_what_api_gateway_says_but_never_in_the_future() -> None:
     recorder = Recorder()
     app = create_app(lambda: recorder, lambda: NOW_MS)
     for reported in (NOW_MS - 3_000, NOW_MS + 3_600_000):
-        gateway = StrictGateway(app, now_ms=lambda reported=reported: reported)
-        gateway.handle(HttpRequest("GET", "/api", (), b""))
+        times = iter([reported])
+        StrictGateway(app, now_ms=times.__next__).handle(HttpRequest("GET", "/api", (), b""))
     assert [request.arrival_ms for request in recorder.requests] == [NOW_MS - 3_000, NOW_MS]
 
 
@@ -180,7 +186,9 @@ def test_an_unknown_method_is_a_405_status(method: str) -> None:
     assert TOKEN.encode() not in reply.body
 
 
-def test_a_bug_behind_the_routes_is_a_500_status_without_its_message(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bug_behind_the_routes_is_a_500_status_without_its_message(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     class Broken:
         def handle(self, request: GatewayRequest) -> GatewayReply:
             raise KeyError(request.header("Authorization"))
@@ -256,5 +264,3 @@ def test_importing_the_app_needs_no_setting(monkeypatch: pytest.MonkeyPatch) -> 
     app = importlib.import_module("app").app
     reply = StrictGateway(app).handle(HttpRequest("GET", "/api", (), b""))
     assert status(reply)["code"] in (500, 503)
-
-

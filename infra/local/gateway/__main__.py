@@ -2,8 +2,9 @@
 
     python -m infra.local.gateway --port 0 --tls-cert FILE --tls-key FILE
 
-prints one JSON line ``{"ready": true, "port": …, "url": …}`` on stdout and serves until SIGTERM or SIGINT. The app's
-own log lines go to stderr. Its settings are the environment variables that the deployed function has.
+prints one JSON line ``{"ready": true, "port": …, "url": …}`` on stdout and serves until SIGTERM or SIGINT.
+The app's own log lines go to stderr. Its settings are the environment variables that the deployed function
+has.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ FUNCTIONS = Path(__file__).resolve().parents[3] / "functions"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m infra.local.gateway", description="The gateway, locally.")
+    parser = argparse.ArgumentParser(
+        prog="python -m infra.local.gateway", description="The gateway, locally."
+    )
     parser.add_argument("--port", type=int, required=True, help="port on 127.0.0.1; 0 picks a free one")
     parser.add_argument("--tls-cert", type=Path, required=True, help="certificate chain (PEM)")
     parser.add_argument("--tls-key", type=Path, required=True, help="private key of the certificate (PEM)")

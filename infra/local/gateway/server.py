@@ -1,7 +1,7 @@
 """A small threaded HTTPS server on the loopback interface: keep-alive, chunked bodies, no redirects.
 
-The TLS handshake happens in the connection's own thread, so that a client which connects and says nothing stops
-nobody else; Nagle's algorithm is off, since it would cost 40 ms per reply.
+The TLS handshake happens in the connection's own thread, so that a client which connects and says nothing
+stops nobody else; Nagle's algorithm is off, since it would cost 40 ms per reply.
 """
 
 from __future__ import annotations
@@ -159,7 +159,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(reply.body)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """The base class's own refusals (request line, header size) as a Status; it repeats none of the input."""
+        """The base class's own refusals (request line, header size) as a Status; it repeats none of the
+        input.
+        """
         self.close_connection = True
         self._write(refusal(int(code), "The HTTP request could not be read."))
 
@@ -173,5 +175,3 @@ def _too_large() -> _UnreadableBodyError:
 
 def _bad_chunk() -> _UnreadableBodyError:
     return _UnreadableBodyError(refusal(400, "The chunked request body is malformed."))
-
-

@@ -1,8 +1,8 @@
 """API Gateway and Lambda as strict as the real ones, around the Chalice app.
 
-Chalice's own local conversion builds the event. What AWS adds is added here (both header forms, `path`, `httpMethod`,
-`resource`, base64 bodies, null instead of empty), and event and reply go through JSON in both directions, with Lambda's
-size limit: what would die there dies here.
+Chalice's own local conversion builds the event. What AWS adds is added here (both header forms, `path`,
+`httpMethod`, `resource`, base64 bodies, null instead of empty), and event and reply go through JSON in both
+directions, with Lambda's size limit: what would die there dies here.
 """
 
 from __future__ import annotations
@@ -112,7 +112,9 @@ def _reply(answer: dict[str, Any]) -> HttpReply:
     body = answer["body"]
     content = base64.b64decode(body, validate=True) if answer.get("isBase64Encoded") else body.encode()
     several: dict[str, list[str]] = answer.get("multiValueHeaders") or {}
-    headers = [(name, str(value)) for name, value in (answer.get("headers") or {}).items() if name not in several]
+    headers = [
+        (name, str(value)) for name, value in (answer.get("headers") or {}).items() if name not in several
+    ]
     headers += [(name, str(value)) for name, values in several.items() for value in values]
     if not any(name.lower() == "content-type" for name, _ in headers):
         # API Gateway's default, also where it hurts (304).

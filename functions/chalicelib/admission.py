@@ -1,0 +1,117 @@
+"""Would the contract accept this command? Asked before a transaction is made, so that a no costs no gas.
+
+The order of the checks is the contract's, and every refusal is the one that its abort would give. The
+contract decides again; this decides on what was read up to a second ago.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+from chalicelib.chain import CommandState
+from k3s_daas.attributes import RequestAttributes
+from k3s_daas.bearer import BearerToken
+from k3s_daas.contract.aborts import ABORTS
+from k3s_daas.contract.attributes import OnChainAttributes
+from k3s_daas.contract.objects import ClusterState, SealState
+from k3s_daas.errors import TokenError
+from k3s_daas.rbac import Role
+from k3s_daas.status import from_abort
+
+_WHERE = {name: (module, code) for module, codes in ABORTS.items() for code, name in codes.items()}
+
+
+def admit(
+    state: CommandState,
+    token: BearerToken,
+    attributes: RequestAttributes,
+    *,
+    gateway: bytes,
+    executor: bytes,
+    now_ms: int,
+) -> OnChainAttributes:
+    """The attributes that go on chain. `token` is verified already.
+
+    Raises StatusError as the contract's abort would be answered, and TokenError if there is no such seal.
+    """
+    cluster, seal = state.cluster, state.seal
+    if seal is None:
+        raise TokenError(
+            "the seal that the token names does not exist on this chain: use the right kubeconfig"
+        )
+    if seal.cluster != cluster.ref.id:
+        _refuse("EWrongCluster")
+    if gateway not in cluster.gateways:
+        _refuse("EUnknownGateway")
+    if cluster.paused:
+        _refuse("EClusterPaused")
+    _check_seal(seal, now_ms)
+    session = seal.sessions.get(token.session_key)
+    if session is None:
+        _refuse("EUnknownSession")
+    if now_ms >= session.expires_at_ms:
+        _refuse("ESessionExpired")
+    role = cluster.roles.get(seal.role)
+    if role is None:
+        _refuse("EUnknownRole")
+    _check_grant(state, role, now_ms)
+    decision = role.admits(attributes, cluster.listener_namespace)
+    if not decision.allowed:
+        _refuse(
+            decision.abort or "EForbiddenByRole",
+            role=role.name,
+            verb=attributes.verb,
+            resource=attributes.combined_resource or "a path outside the API groups",
+        )
+    if not attributes.is_read:
+        if session.read_only:
+            _refuse("ESessionReadOnly")
+        required = max(cluster.policy.min_write_stake, role.stake)
+        if seal.stake < required:
+            _refuse("EStakeTooLow", stake_mist=seal.stake, required_mist=required)
+    if executor not in cluster.executors:
+        _refuse("EUnknownExecutor")
+    return _on_chain(attributes, decision.non_resource_url)
+
+
+def check_payload_size(cluster: ClusterState, chunks: Sequence[bytes]) -> None:
+    """Raises StatusError if the cluster takes no sealed request of this size."""
+    if sum(map(len, chunks)) > cluster.policy.max_inline_bytes:
+        _refuse("EPayloadTooLarge")
+
+
+def _check_seal(seal: SealState, now_ms: int) -> None:
+    if seal.revoked:
+        _refuse("ESealRevoked")
+    if now_ms >= seal.expires_at_ms:
+        _refuse("ESealExpired")
+
+
+def _check_grant(state: CommandState, role: Role, now_ms: int) -> None:
+    if role.open:
+        return
+    if state.grant is None:
+        _refuse("ENotGranted")
+    if now_ms >= state.grant.expires_at_ms:
+        _refuse("EGrantExpired")
+
+
+def _on_chain(attributes: RequestAttributes, non_resource_url: str) -> OnChainAttributes:
+    """Paths are not public: of a non-resource request only the rule's pattern goes on chain."""
+    if not attributes.is_resource_request:
+        return OnChainAttributes(verb=attributes.verb, non_resource_url=non_resource_url)
+    return OnChainAttributes(
+        verb=attributes.verb,
+        api_group=attributes.api_group,
+        api_version=attributes.api_version,
+        resource=attributes.resource,
+        subresource=attributes.subresource,
+        namespace=attributes.namespace,
+        name=attributes.name,
+    )
+
+
+def _refuse(abort: str, **context: object) -> NoReturn:
+    module, code = _WHERE[abort]
+    raise from_abort(module, code, **context)

@@ -1,0 +1,102 @@
+"""The gateway's view of the chain: what admission decides on and what a transaction needs, both cached.
+
+In steady state a command costs no read for its transaction (epoch, gas price, chain id and the shared
+objects' initial versions are known), and its seal, grant and cluster are read at most about once a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from chalicelib.cache import SingleFlightCache
+from k3s_daas.contract.objects import ClusterState, GrantState, SealState
+from k3s_daas.contract.reader import ContractReader
+from k3s_daas.sui.ledger import EpochInfo, Ledger
+
+# Seals whose state is kept; a token for a seal that does not exist costs one read and one of these places.
+SEAL_CAPACITY = 1024
+
+
+@dataclass(frozen=True)
+class CommandState:
+    """What the chain says about one seal. `grant` is None where there is none, or the role is open to all."""
+
+    cluster: ClusterState
+    seal: SealState | None
+    grant: GrantState | None
+    read_at_s: float
+    """Monotonic time at which the oldest part of this was read."""
+
+
+class ChainView:
+    """Reads through one ledger, on the event loop of that ledger. Every method may raise `LedgerError`."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        reader: ContractReader,
+        *,
+        ttl_s: float,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ledger = ledger
+        self._reader = reader
+        self._monotonic = monotonic
+        self._confirmed = False
+        self._terms: EpochInfo | None = None
+        self._clusters = SingleFlightCache(self._load_cluster, ttl_s=ttl_s, capacity=1, monotonic=monotonic)
+        self._seals = SingleFlightCache(reader.seal, ttl_s=ttl_s, capacity=SEAL_CAPACITY, monotonic=monotonic)
+        self._grants = SingleFlightCache(
+            self._load_grant, ttl_s=ttl_s, capacity=SEAL_CAPACITY, monotonic=monotonic
+        )
+
+    async def state(self, seal: bytes) -> CommandState:
+        """Cluster, seal and grant, each at most the cache's time old. Raises ConfigurationError on the
+        wrong chain.
+        """
+        await self._confirm_chain()
+        (cluster, cluster_read), (found, seal_read) = await asyncio.gather(
+            self._clusters.get(None), self._seals.get(seal)
+        )
+        read_at_s = min(cluster_read, seal_read)
+        role = cluster.roles.get(found.role) if found is not None else None
+        if found is None or role is None or role.open:
+            return CommandState(cluster, found, None, read_at_s)
+        grant, grant_read = await self._grants.get((found.owner, found.role))
+        return CommandState(cluster, found, grant, min(read_at_s, grant_read))
+
+    async def state_since(self, seal: bytes, since_s: float) -> CommandState:
+        """The same, with no part read before `since_s` (monotonic): for deciding a refusal once more."""
+        state = await self.state(seal)
+        if state.read_at_s >= since_s:
+            return state
+        self._clusters.forget(None)
+        self._seals.forget(seal)
+        if state.seal is not None:
+            self._grants.forget((state.seal.owner, state.seal.role))
+        return await self.state(seal)
+
+    async def terms(self) -> EpochInfo:
+        """Epoch and gas price as last read: they change once a day, and a refusal tells."""
+        return self._terms or await self.fresh_terms()
+
+    async def fresh_terms(self) -> EpochInfo:
+        """Epoch and gas price as of now."""
+        await self._confirm_chain()
+        self._terms = await self._ledger.epoch()
+        return self._terms
+
+    async def _confirm_chain(self) -> None:
+        if not self._confirmed:
+            await self._reader.confirm_chain()
+            self._confirmed = True
+
+    async def _load_cluster(self, _key: None) -> ClusterState:
+        return await self._reader.cluster()
+
+    async def _load_grant(self, key: tuple[bytes, str]) -> GrantState | None:
+        cluster, _ = await self._clusters.get(None)
+        return await self._reader.grant(cluster, *key)

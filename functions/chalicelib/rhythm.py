@@ -1,0 +1,40 @@
+"""When to look for an answer: first at about the time it is expected, then at growing intervals with
+jitter.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+FIRST_GUESS_S = 0.5
+LONGEST_EXPECTATION_S = 5.0
+SHORTEST_PAUSE_S = 0.02
+LONGEST_PAUSE_S = 0.5
+GROWTH = 1.25
+# Weights of the newest sample, those of TCP's round-trip estimate (RFC 6298).
+MEAN_WEIGHT = 1 / 8
+DEVIATION_WEIGHT = 1 / 4
+
+
+class Rhythm:
+    """Learns how long answers take. Used on one event loop."""
+
+    def __init__(self) -> None:
+        self._mean_s = FIRST_GUESS_S
+        self._deviation_s = FIRST_GUESS_S / 2
+
+    def pauses(self) -> Iterator[float]:
+        """Seconds to wait before the first look, the second, and so on, without end."""
+        yield max(0.0, self._mean_s - 1.5 * self._deviation_s)
+        pause_s = SHORTEST_PAUSE_S
+        while True:
+            # Jitter keeps commands that were submitted together from reading together.
+            yield pause_s * random.uniform(0.75, 1.25)  # noqa: S311 - spreads load, guards nothing
+            pause_s = min(LONGEST_PAUSE_S, pause_s * GROWTH)
+
+    def learn(self, duration_s: float) -> None:
+        """An answer took this long from submission."""
+        sample = min(duration_s, LONGEST_EXPECTATION_S)
+        self._deviation_s += DEVIATION_WEIGHT * (abs(sample - self._mean_s) - self._deviation_s)
+        self._mean_s += MEAN_WEIGHT * (sample - self._mean_s)

@@ -1,0 +1,96 @@
+"""Putting the gateway together from its settings, once, at the first request."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Mapping
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
+
+from chalicelib.dynamodb_store import DynamoDbRequestStore
+from chalicelib.errors import NotConfiguredError, SigningUnavailableError
+from chalicelib.gateway import Gateway
+from chalicelib.journey import Log, log_to_stderr
+from chalicelib.loop import EventLoopThread
+from chalicelib.settings import GatewaySettings, settings_from_environment
+from k3s_daas.errors import ConfigurationError
+from k3s_daas.ids import to_hex
+from k3s_daas.roots import TrustRoots
+from k3s_daas.sui.grpc import GrpcLedger
+from k3s_daas.sui.kms import KmsSigner
+
+# Short, since a caller waits: one more attempt, then the caller is told.
+CLIENT_CONFIG = Config(
+    connect_timeout=1,
+    read_timeout=3,
+    retries={"mode": "standard", "total_max_attempts": 2},
+    max_pool_connections=50,
+    tcp_keepalive=True,
+)
+
+
+class GatewayHolder:
+    """Makes the gateway at the first request and keeps it; a gateway that cannot be made refuses every
+    request.
+    """
+
+    def __init__(self, environment: Mapping[str, str] = os.environ, log: Log = log_to_stderr) -> None:
+        self._environment = environment
+        self._log = log
+        self._lock = threading.Lock()
+        self._gateway: Gateway | None = None
+
+    def gateway(self) -> Gateway:
+        """The gateway. Raises NotConfiguredError; the sentence that names the setting is in the log."""
+        with self._lock:
+            if self._gateway is None:
+                try:
+                    self._gateway = build_gateway(settings_from_environment(self._environment), self._log)
+                except ConfigurationError as error:
+                    self._log(json.dumps({"event": "not-configured", "reason": str(error)}))
+                    raise NotConfiguredError(
+                        "The gateway is not configured: its operator finds the reason in its log."
+                    ) from None
+            return self._gateway
+
+
+def build_gateway(settings: GatewaySettings, log: Log = log_to_stderr) -> Gateway:
+    """The gateway with its real collaborators: boto3's clients and one gRPC endpoint.
+
+    Raises ConfigurationError for anything that does not fit together, SigningUnavailableError if KMS is away.
+    """
+    roots = TrustRoots.load(settings.trust_roots_file)
+    if settings.executor not in roots.executors:
+        raise ConfigurationError("DAAS_EXECUTOR is not among the executors of the trust roots.")
+    try:
+        session = boto3.session.Session()
+        signer = KmsSigner(session.client("kms", config=CLIENT_CONFIG), settings.kms_key_id)
+        store = DynamoDbRequestStore(session.client("dynamodb", config=CLIENT_CONFIG), settings.request_table)
+    except (NoRegionError, NoCredentialsError) as error:
+        raise ConfigurationError(f"The AWS_* settings are incomplete: {error}") from None
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "unknown")
+        raise ConfigurationError(
+            f"DAAS_KMS_KEY_ID: KMS does not give out the key's public half ({code})."
+        ) from None
+    except BotoCoreError as error:
+        raise SigningUnavailableError(
+            f"the signing service does not answer ({type(error).__name__}): try again"
+        ) from error
+    if roots.gateways.get(signer.address) != signer.public_key:
+        raise ConfigurationError(
+            f"DAAS_KMS_KEY_ID names the key of {to_hex(signer.address)}, which is no pinned gateway."
+        )
+    return Gateway(
+        settings=settings,
+        roots=roots,
+        ledger=GrpcLedger(settings.sui_endpoint),
+        loop=EventLoopThread(),
+        store=store,
+        signer=signer,
+        log=log,
+    )
