@@ -1,0 +1,110 @@
+"""OpenAPI v3 documents, generated: one index and one document per group and version.
+
+kubectl validates with them, merges with them and prints `kubectl explain` from them. Each document
+holds the types reachable from its resources and, per resource, the one path that kubectl looks
+up. OpenAPI v2 is not served: kubectl asks for it only if v3 fails.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from copy import deepcopy
+
+from infra.local.kube.errors import Json
+from infra.local.kube.registry import Registry, Resource
+from infra.local.kube.schema import REF, model_schema, references, resource_schema
+
+_QUERY_PARAMETERS = ("dryRun", "fieldManager", "fieldValidation", "force")
+
+
+class OpenApi:
+    """Builds documents on demand and keeps those of built-in groups, which never change."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._built_in: dict[str, bytes] = {}
+
+    def index(self) -> Json:
+        """`/openapi/v3`: where each document is; the hash changes with its content."""
+        paths: Json = {}
+        for resources in self._by_prefix().values():
+            prefix = resources[0].path_prefix
+            digest = hashlib.sha256(self.document(prefix) or b"").hexdigest()[:32].upper()
+            paths[prefix] = {"serverRelativeURL": f"/openapi/v3/{prefix}?hash={digest}"}
+        return {"paths": paths}
+
+    def document(self, prefix: str) -> bytes | None:
+        """The document for `api/v1` or `apis/GROUP/VERSION` as JSON; None if nothing is served there."""
+        resources = self._by_prefix().get(prefix)
+        if resources is None:
+            return None
+        if any(resource.crd_version for resource in resources):
+            return _encode(_document(resources))
+        if prefix not in self._built_in:
+            self._built_in[prefix] = _encode(_document(resources))
+        return self._built_in[prefix]
+
+    def _by_prefix(self) -> dict[str, list[Resource]]:
+        found: dict[str, list[Resource]] = {}
+        for resource in self._registry.all():
+            found.setdefault(resource.path_prefix, []).append(resource)
+        return found
+
+
+def _encode(document: Json) -> bytes:
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def schema_name(resource: Resource) -> str:
+    if resource.model:
+        return resource.model
+    reverse_domain = ".".join(reversed(resource.group.split(".")))
+    return f"{reverse_domain}.{resource.version}.{resource.kind}"
+
+
+def _document(resources: list[Resource]) -> Json:
+    schemas: dict[str, Json] = {}
+    paths: Json = {}
+    for resource in resources:
+        name = schema_name(resource)
+        kind = {"group": resource.group, "version": resource.version, "kind": resource.kind}
+        schema = deepcopy(resource_schema(resource))
+        schema["x-kubernetes-group-version-kind"] = [kind]
+        schemas[name] = schema
+        paths.update(_paths(resource, kind, name))
+    pending = set().union(*(references(schema) for schema in schemas.values()))
+    while pending:
+        name = pending.pop()
+        if name not in schemas:
+            schemas[name] = model_schema(name)
+            pending |= references(schemas[name]) - schemas.keys()
+    return {
+        "openapi": "3.0.0",
+        "info": {"title": "Kubernetes", "version": "unversioned"},
+        "paths": paths,
+        "components": {"schemas": dict(sorted(schemas.items()))},
+    }
+
+
+def _paths(resource: Resource, kind: Json, schema: str) -> Json:
+    scope = "namespaces/{namespace}/" if resource.namespaced else ""
+    collection = f"/{resource.path_prefix}/{scope}{resource.plural}"
+    content = {"application/json": {"schema": {"$ref": REF + schema}}}
+    answer = {"200": {"description": "OK", "content": content}}
+
+    def operation(action: str) -> Json:
+        found: Json = {
+            "x-kubernetes-action": action,
+            "x-kubernetes-group-version-kind": kind,
+            "responses": answer,
+        }
+        if action in ("patch", "post", "put"):
+            found["parameters"] = [
+                {"name": name, "in": "query", "schema": {"type": "string"}} for name in _QUERY_PARAMETERS
+            ]
+        return found
+
+    if not resource.stored:
+        return {collection: {"post": operation("post")}}
+    return {f"{collection}/{{name}}": {"get": operation("get"), "patch": operation("patch")}}

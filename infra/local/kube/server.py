@@ -1,0 +1,115 @@
+"""Serving a cluster over TLS: in the foreground for the stack, in a thread for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import threading
+from pathlib import Path
+from types import FrameType, TracebackType
+
+import uvicorn
+
+from infra.local.kube.cluster import Cluster
+
+_START_SECONDS = 10
+
+
+def listen(port: int) -> socket.socket:
+    """A listening socket on the loopback address; port 0 takes a free one. OSError if the port is in use."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind(("127.0.0.1", port))
+        sock.listen(128)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling, and with watches ended before it waits for connections."""
+
+    def __init__(self, cluster: Cluster, certificate: Path, key: Path) -> None:
+        self._cluster = cluster
+        config = uvicorn.Config(
+            cluster.app,
+            ssl_certfile=str(certificate),
+            ssl_keyfile=str(key),
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+            timeout_keep_alive=75,
+        )
+        super().__init__(config)
+
+    def install_signal_handlers(self) -> None:
+        pass
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._cluster.close()
+        await super().shutdown(sockets)
+
+
+def serve(cluster: Cluster, port: int, certificate: Path, key: Path) -> None:
+    """Serves until SIGTERM or SIGINT; prints one JSON line once requests are accepted."""
+    with listen(port) as sock:
+        server = _Server(cluster, certificate, key)
+
+        def stop(signum: int, frame: FrameType | None) -> None:
+            server.should_exit = True
+
+        async def run() -> None:
+            serving = asyncio.create_task(server.serve(sockets=[sock]))
+            while not server.started and not serving.done():
+                await asyncio.sleep(0.01)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, stop)
+            if server.started:
+                url = f"https://127.0.0.1:{sock.getsockname()[1]}"
+                print(json.dumps({"ready": True, "url": url}), flush=True)
+            await serving
+
+        asyncio.run(run())
+
+
+class ThreadedServer:
+    """A cluster on a free port, in a thread of its own. Use as a context manager; `url` is its address."""
+
+    def __init__(self, cluster: Cluster, certificate: Path, key: Path, port: int = 0) -> None:
+        self.cluster = cluster
+        self._socket = listen(port)
+        self.url = f"https://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._server = _Server(cluster, certificate, key)
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="kube-api", daemon=True)
+
+    def __enter__(self) -> ThreadedServer:
+        self._thread.start()
+        if not self._started.wait(_START_SECONDS) or not self._server.started:
+            raise RuntimeError("the in-memory Kubernetes API did not start")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.should_exit = True
+        self._thread.join(_START_SECONDS)
+        self._socket.close()
+
+    def _run(self) -> None:
+        async def run() -> None:
+            serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+            while not self._server.started and not serving.done():
+                await asyncio.sleep(0.005)
+            self._started.set()
+            await serving
+
+        try:
+            asyncio.run(run())
+        finally:
+            self._started.set()
