@@ -221,7 +221,7 @@ ABORTS: dict[tuple[str, int], Abort] = {
 UNKNOWN_ABORT = _chain_refused(
     f"the contract refused for a reason that this gateway does not know: {_OPERATOR}"
 )
-INTERNAL = Answer(500, "InternalError", f"the gateway failed inside: {_OPERATOR}, with the request id")
+INTERNAL = Answer(500, "InternalError", f"the command failed for an internal reason: {_OPERATOR}")
 
 # The first row whose type fits decides. A message of None is the error's own: written for the caller.
 ERRORS: tuple[tuple[type[DaasError], int, str, str | None], ...] = (
@@ -229,10 +229,15 @@ ERRORS: tuple[tuple[type[DaasError], int, str, str | None], ...] = (
     (TokenError, 401, "Unauthorized", None),
     (ForbiddenError, 403, "Forbidden", None),
     (PayloadTooLargeError, 413, "RequestEntityTooLarge", None),
-    (ConfigurationError, 500, "InternalError", f"the gateway is not set up properly: {_OPERATOR}"),
-    (TransactionRefusedError, 502, "BadGateway", "the chain refused the transaction, and nothing was run"),
-    (SealedDataError, 502, "BadGateway", f"the listener's answer cannot be opened: {_OPERATOR}"),
-    (WireFormatError, 502, "BadGateway", f"the listener's answer cannot be read: {_OPERATOR}"),
+    (ConfigurationError, 500, "InternalError", f"a setting is wrong on the way to the cluster: {_OPERATOR}"),
+    (
+        TransactionRefusedError,
+        502,
+        "BadGateway",
+        f"the chain refused the transaction, and nothing was run: try again, or {_OPERATOR}",
+    ),
+    (SealedDataError, 502, "BadGateway", f"a sealed body cannot be opened by its recipient: {_OPERATOR}"),
+    (WireFormatError, 502, "BadGateway", f"what came over the chain cannot be read: {_OPERATOR}"),
 )
 
 UNREACHABLE = "the chain cannot be reached, and nothing was submitted: try again"

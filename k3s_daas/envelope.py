@@ -134,14 +134,9 @@ class ResponseEnvelope:
         return f"ResponseEnvelope(status={self.status}, body=<{len(self.body)} bytes>)"
 
 
-def padded_size(size: int) -> int:
-    """The size class of that many bytes; ``PayloadTooLargeError`` above the largest."""
-    for size_class in SIZE_CLASSES:
-        if size <= size_class:
-            return size_class
-    raise PayloadTooLargeError(
-        f"{size} bytes compressed, and one command carries {LARGEST_CLASS}", size=size, limit=LARGEST_CLASS
-    )
+def padded_size(size: int) -> int | None:
+    """The size class of that many bytes, None above the largest."""
+    return next((size_class for size_class in SIZE_CLASSES if size <= size_class), None)
 
 
 def _write_header(writer: Writer, header: tuple[str, str]) -> None:
@@ -162,20 +157,27 @@ def _check_headers(headers: Headers) -> None:
 
 def _pack(fields: bytes, what: str, body_size: int, body_limit: int) -> bytes:
     if body_size > body_limit:
-        raise PayloadTooLargeError(
-            f"the {what} body has {body_size} bytes, the limit is {body_limit}",
-            size=body_size,
-            limit=body_limit,
-        )
-    if len(fields) - body_size > _MAX_HEAD_BYTES:
-        raise PayloadTooLargeError(
-            f"the {what}'s headers, path and query take more than {_MAX_HEAD_BYTES} bytes",
-            size=len(fields) - body_size,
-            limit=_MAX_HEAD_BYTES,
-        )
+        raise _too_large(f"the {what} body has {body_size} bytes", what, body_size, body_limit)
+    head_size = len(fields) - body_size
+    if head_size > _MAX_HEAD_BYTES:
+        description = f"the {what}'s headers, path and query have {head_size} bytes"
+        raise _too_large(description, what, head_size, _MAX_HEAD_BYTES)
     compressed = zlib.compress(fields, 6)
     packed = Writer().u8(VERSION).u32(len(compressed)).fixed(compressed).finish()
-    return packed.ljust(padded_size(len(packed)), b"\0")
+    size_class = padded_size(len(packed))
+    if size_class is None:
+        description = f"the {what} has {len(packed)} bytes even when compressed"
+        raise _too_large(description, what, len(packed), LARGEST_CLASS)
+    return packed.ljust(size_class, b"\0")
+
+
+def _too_large(description: str, what: str, size: int, limit: int) -> PayloadTooLargeError:
+    advice = (
+        "send less in one command"
+        if what == "request"
+        else "ask for less with --chunk-size, a selector or a single name (kubectl apply: --validate=false)"
+    )
+    return PayloadTooLargeError(f"{description}, and the limit is {limit}: {advice}", size=size, limit=limit)
 
 
 def _unpack(data: bytes, limit: int) -> bytes:
