@@ -11,33 +11,20 @@ from http import HTTPStatus
 from typing import Any
 
 from . import keys
+from .builder import GAS, TransactionBuilder, nested
 from .http_json import HttpError
-from .ledger import bcs
 from .ledger.checkpoints import ExecutedTransaction
 from .ledger.digests import base58, hex_address, parse_address
 from .ledger.effects import IdOperation
-from .ledger.encoding import encode_transaction
 from .ledger.errors import TransactionRefusedError
 from .ledger.ledger import Ledger
 from .ledger.objects import StoredObject
-from .ledger.transactions import (
-    Argument,
-    CallCommand,
-    Command,
-    GasData,
-    Input,
-    ObjectRef,
-    Pure,
-    SplitCoins,
-    TransferObjects,
-)
 from .ledger.type_tags import SUI, SUI_FRAMEWORK
 
 SUPPLY = 10**18
 """MIST: a billion SUI."""
 GIFT = 1_000 * 10**9
 """MIST of one gift over HTTP."""
-_BUDGET = 500_000_000
 
 
 class FaucetError(Exception):
@@ -59,14 +46,12 @@ class Faucet:
         Raises:
             FaucetError: the transaction failed.
         """
-        inputs: list[Input] = [Pure(address), *(Pure(bcs.u64(amount)) for amount in amounts)]
-        split = SplitCoins(Argument("gas"), tuple(Argument("input", i + 1) for i in range(len(amounts))))
-        coins = tuple(Argument("result", 0, index) for index in range(len(amounts)))
-        executed = await self._run(inputs, [split, TransferObjects(coins, Argument("input", 0))])
-        created = {c.id for c in executed.effects.changed if c.id_operation is IdOperation.CREATED}
-        found = [stored for stored in map(self._ledger.final.get, created) if stored is not None]
-        order = {amount: position for position, amount in enumerate(amounts)}
-        return sorted(found, key=lambda s: (order[int.from_bytes(s.contents[32:], "little")], s.id))
+        transaction = TransactionBuilder()
+        split = transaction.split(GAS, *map(transaction.u64, amounts))
+        transaction.transfer(address, *(nested(split, index) for index in range(len(amounts))))
+        executed = await self._run(transaction)
+        created = [c.id for c in executed.effects.changed if c.id_operation is IdOperation.CREATED]
+        return [stored for stored in map(self._ledger.final.get, created) if stored is not None]
 
     async def credit(self, address: bytes, amount: int) -> None:
         """Add to the address balance (MIST), by ``0x2::coin::send_funds``.
@@ -74,18 +59,18 @@ class Faucet:
         Raises:
             FaucetError: the transaction failed.
         """
-        split = SplitCoins(Argument("gas"), (Argument("input", 1),))
-        arguments = (Argument("result", 0, 0), Argument("input", 0))
-        send = CallCommand(SUI_FRAMEWORK, "coin", "send_funds", (SUI,), arguments)
-        await self._run([Pure(address), Pure(bcs.u64(amount))], [split, send])
+        transaction = TransactionBuilder()
+        coin = nested(transaction.split(GAS, transaction.u64(amount)), 0)
+        transaction.call(
+            SUI_FRAMEWORK, "coin::send_funds", coin, transaction.pure(address), type_arguments=[SUI]
+        )
+        await self._run(transaction)
 
-    async def _run(self, inputs: Sequence[Input], commands: Sequence[Command]) -> ExecutedTransaction:
+    async def _run(self, transaction: TransactionBuilder) -> ExecutedTransaction:
         async with self._turn:
             purse = self._ledger.final.get(self._purse.id)
             assert purse is not None, "the purse pays and stays"
-            payment = (ObjectRef(purse.id, purse.version, purse.digest),)
-            gas = GasData(payment, self._key.address, self._ledger.reference_gas_price, _BUDGET)
-            encoded = encode_transaction(inputs, commands, sender=self._key.address, gas=gas)
+            encoded = transaction.build(self._key, coins=[purse], price=self._ledger.reference_gas_price)
             try:
                 executed = await self._ledger.execute(encoded, [self._key.sign(encoded)])
             except TransactionRefusedError as refused:

@@ -36,8 +36,8 @@ def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
 class LocalSui:
     """A chain with its ports. ``async with LocalSui(ports=2) as sui: …``
 
-    Without ``vm`` the real Move VM is started, and the framework's packages exist from genesis. ``ports`` is a
-    number of free ports, or the ports themselves. Faucet and control get a free port each unless one is given.
+    Without ``vm`` the real Move VM is started, and the framework's packages exist from genesis. ``ports`` is
+    a number of free ports, or the ports themselves. Faucet and control get a free port unless one is given.
     """
 
     def __init__(

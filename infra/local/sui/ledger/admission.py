@@ -119,7 +119,7 @@ class Admission:
         gas = data.gas
         if gas.price < reference_gas_price:
             raise precondition(
-                f"The gas price {gas.price} is below the reference gas price {reference_gas_price}; read it again."
+                f"The gas price {gas.price} is below the reference gas price {reference_gas_price}."
             )
         lowest = MIN_BUDGET_UNITS * gas.price
         if not lowest <= gas.budget <= MAX_BUDGET:
@@ -173,7 +173,8 @@ class Admission:
             owner = stored.owner
             of = hex_address(owner.address) if owner.address else owner.kind.name.lower()
             raise invalid(
-                f"Object {hex_address(stored.id)} belongs to {of}, not to the sender {hex_address(data.sender)}."
+                f"Object {hex_address(stored.id)} belongs to {of}, "
+                f"not to the sender {hex_address(data.sender)}."
             )
 
     def _check_owned(self, data: TransactionData, ref: ObjectRef) -> bool:

@@ -121,7 +121,8 @@ class Caller:
         if len(command.arguments) != len(signature.parameters):
             raise ExecutionFailedError(
                 "ARITY_MISMATCH",
-                f"{command.function} takes {len(signature.parameters)} arguments, {len(command.arguments)} came",
+                f"{command.function} takes {len(signature.parameters)} arguments, "
+                f"{len(command.arguments)} came",
             )
         found = []
         for text, is_object in zip(signature.parameters, signature.object_parameters, strict=True):
@@ -150,6 +151,11 @@ class Caller:
                 )
 
     def _input(self, arguments: Arguments, place: Place, position: int, parameter: Parameter) -> CallInput:
+        if not parameter.is_object and parameter.use is Use.MUTABLE:
+            raise ExecutionFailedError(
+                "FEATURE_NOT_YET_SUPPORTED",
+                f"argument {position}: this ledger cannot lend a value that is no object as &mut",
+            )
         if isinstance(place, PurePlace):
             return PureInput(self.check_pure(place.value, position, parameter.type_tag))
         if not isinstance(place, ValuePlace):
@@ -157,11 +163,6 @@ class Caller:
         if place.type_tag != parameter.type_tag:
             raise bad_argument(
                 position, "TYPE_MISMATCH", f"{parameter.type_tag} is expected, this is {place.type_tag}"
-            )
-        if not place.is_object and parameter.use is Use.MUTABLE:
-            raise ExecutionFailedError(
-                "FEATURE_NOT_YET_SUPPORTED",
-                f"argument {position}: this ledger cannot lend a value that is no object as &mut",
             )
         arguments.check_use(place, position, parameter.use)
         if place.is_object:

@@ -1,6 +1,7 @@
 """Checkpoints: the order of the chain, by which events get their positions.
 
-There are no validators, so a checkpoint has no committee signature; contents and summary are hashed as on Sui.
+There are no validators, so a checkpoint has no committee signature; contents and summary are hashed as on
+Sui.
 """
 
 from __future__ import annotations
@@ -49,11 +50,10 @@ class IndexedEvent:
     index: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Checkpoint:
     sequence: int
     epoch: int
-    digest: bytes
     content_digest: bytes
     previous: bytes | None
     timestamp_ms: int
@@ -64,8 +64,11 @@ class Checkpoint:
     first_event: int
     events_after: int
     """Events of the chain up to and with this checkpoint."""
-    summary: bytes = field(repr=False)
     contents: bytes = field(repr=False)
+    """BCS ``CheckpointContents``."""
+    summary: bytes = field(default=b"", repr=False)
+    """BCS ``CheckpointSummary``, whose hash is the digest."""
+    digest: bytes = b""
 
 
 class CheckpointLog:
@@ -108,13 +111,21 @@ class CheckpointLog:
         contents = _encode_contents(transactions)
         content_digest = hash_named("CheckpointContents", contents)
         previous = self.tip.digest if self.checkpoints else None
-        summary = _encode_summary(
-            epoch, sequence, self._transactions, content_digest, previous, self._rolling, timestamp_ms, extra
-        )
         checkpoint = Checkpoint(
-            sequence, epoch, hash_named("CheckpointSummary", summary), content_digest, previous, timestamp_ms,
-            self._transactions, self._rolling, tuple(transactions), first_event, len(self.events), summary, contents,
-        )  # fmt: skip
+            sequence=sequence,
+            epoch=epoch,
+            content_digest=content_digest,
+            previous=previous,
+            timestamp_ms=timestamp_ms,
+            network_transactions=self._transactions,
+            rolling_gas=self._rolling,
+            transactions=tuple(transactions),
+            first_event=first_event,
+            events_after=len(self.events),
+            contents=contents,
+        )
+        checkpoint.summary = _encode_summary(checkpoint, extra)
+        checkpoint.digest = hash_named("CheckpointSummary", checkpoint.summary)
         self.checkpoints.append(checkpoint)
         arrival, self._arrival = self._arrival, None
         if arrival is not None and not arrival.done():
@@ -142,24 +153,17 @@ def _encode_contents(transactions: Sequence[ExecutedTransaction]) -> bytes:
     return b"\0" + bcs.vector(digests) + bcs.vector(signatures)
 
 
-def _encode_summary(
-    epoch: int,
-    sequence: int,
-    transactions: int,
-    content_digest: bytes,
-    previous: bytes | None,
-    gas: GasSummary,
-    timestamp_ms: int,
-    extra: bytes,
-) -> bytes:
+def _encode_summary(checkpoint: Checkpoint, extra: bytes) -> bytes:
+    gas, previous = checkpoint.rolling_gas, checkpoint.previous
     costs = (gas.computation_cost, gas.storage_cost, gas.storage_rebate, gas.non_refundable_storage_fee)
+    counts = (checkpoint.epoch, checkpoint.sequence, checkpoint.network_transactions)
     return b"".join(
         (
-            *map(bcs.u64, (epoch, sequence, transactions)),
-            bcs.blob(content_digest),
+            *map(bcs.u64, counts),
+            bcs.blob(checkpoint.content_digest),
             bcs.option(None if previous is None else bcs.blob(previous)),
             *map(bcs.u64, costs),
-            bcs.u64(timestamp_ms),
+            bcs.u64(checkpoint.timestamp_ms),
             bcs.vector(()),  # commitments
             bcs.option(None),  # end of epoch data
             bcs.blob(extra),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..bytecode.interface import DatatypeDeclaration, Field, ModuleInterface, Parameter, read_interface
-from ..bytecode.types import Datatype, MoveType, Primitive, TypeParameter, Vector, substitute
+from ..bytecode.types import Datatype, MoveType, Primitive, TypeParameter, Vector, canonical, substitute
 from ..execution import PackageInterface
 from .bcs import BcsError, Reader
 from .digests import hex_address
@@ -108,9 +108,7 @@ class Datatypes:
             return builtin
         module = self._modules.get((datatype.address, datatype.module))
         if module is None or datatype.name not in module.datatypes:
-            raise UnknownTypeError(
-                f"no published module declares {hex_address(datatype.address)}::{datatype.module}::{datatype.name}"
-            )
+            raise UnknownTypeError(f"no published module declares {canonical(datatype)}")
         return module.datatypes[datatype.name]
 
     def abilities(self, type_tag: str) -> frozenset[str]:
@@ -147,7 +145,7 @@ class Datatypes:
         return tuple(Field(field.name, concrete(field.type)) for field in declared)
 
     def walk(self, move_type: MoveType, reader: Reader) -> Any:
-        """Read one value of a type and return its JSON form (u64 and larger as decimal strings, vector<u8> in base64).
+        """Read one value and return its JSON form (u64 and up as decimal text, vector<u8> in base64).
 
         Raises:
             BcsError: the bytes are no value of this type.

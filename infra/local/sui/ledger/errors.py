@@ -73,7 +73,7 @@ FailureDetail = AbortDetail | ArgumentDetail | SizeDetail
 
 
 class ExecutionFailedError(Exception):
-    """Execution failed: ``kind`` is a name of Sui's ``ExecutionErrorKind``, ``command`` the command's index."""
+    """Execution failed: ``kind`` names one of Sui's ``ExecutionErrorKind``, ``command`` is an index."""
 
     def __init__(
         self, kind: str, message: str, *, detail: FailureDetail | None = None, command: int | None = None

@@ -1,8 +1,8 @@
 """The ledger: a state machine that takes signed transactions and keeps what became of them.
 
-A transaction passes four points: *admitted* (checked, its objects locked), *executed* (the next transaction on
-the same objects may run), *final* (after the finality delay: readers see it, its sender gets the effects) and
-*checkpointed* (at the next interval: its events have positions). A digest is executed once, for ever.
+A transaction passes four points: *admitted* (checked, its objects locked), *executed* (the next transaction
+on the same objects may run), *final* (after the finality delay: readers see it, its sender gets the effects)
+and *checkpointed* (at the next interval: its events have positions). A digest is executed once, for ever.
 """
 
 from __future__ import annotations

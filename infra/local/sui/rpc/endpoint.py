@@ -53,8 +53,8 @@ _STREAMING = frozenset(
 )
 ALL_METHODS = {
     "LedgerService": (
-        "GetServiceInfo", "GetObject", "BatchGetObjects", "GetTransaction", "BatchGetTransactions", "GetCheckpoint",
-        "GetEpoch", "ListCheckpoints", "ListTransactions", "ListEvents",
+        "GetServiceInfo", "GetObject", "BatchGetObjects", "GetTransaction", "BatchGetTransactions",
+        "GetCheckpoint", "GetEpoch", "ListCheckpoints", "ListTransactions", "ListEvents",
     ),
     "MovePackageService": ("GetPackage", "GetDatatype", "GetFunction", "ListPackageVersions"),
     "NameService": ("LookupName", "ReverseLookupName"),

@@ -268,7 +268,7 @@ def events_message(
 
 
 def checkpoint_message(checkpoint: Checkpoint, mask: Tree) -> v2.Checkpoint:
-    """A checkpoint without its transactions, which the caller adds. There is no committee, so no signature."""
+    """A checkpoint without its transactions, which the caller adds; without a committee, no signature."""
     message = v2.Checkpoint(sequence_number=checkpoint.sequence, digest=base58(checkpoint.digest))
     if wants(mask, "summary"):
         message.summary = v2.CheckpointSummary(

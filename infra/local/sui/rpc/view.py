@@ -1,4 +1,4 @@
-"""The chain as one port shows it: usually the tip; behind it when told to lag, without its past when pruned."""
+"""The chain as one port shows it: usually the tip; behind it when told to lag, pruned when told so."""
 
 from __future__ import annotations
 
