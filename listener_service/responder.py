@@ -45,43 +45,50 @@ class Responder:
     _epoch: EpochInfo | None = None
     _refs: dict[bytes, SharedRef] = field(default_factory=dict)
 
-    async def answer(self, reply_to: ReplyTo, envelope: ResponseEnvelope, *, is_read: bool) -> bool:
-        """Stores the answer. False: `answer_by` passed first, and there is nobody left to tell."""
-        if len(envelope.body) > _INLINE_BYTES:
-            status, chunks = await asyncio.to_thread(self._seal, reply_to, envelope, is_read)
+    async def answer(self, reply_to: ReplyTo, envelope: ResponseEnvelope, *, is_read: bool) -> None:
+        """Stores the answer, or a 413 in its place if it does not fit. Gives up when `answer_by` passes."""
+        too_large = passthrough.status_response(answers.reply_too_large(is_read=is_read), reply_to.request_id)
+        try:
+            outcome = await self._store(reply_to, envelope)
+            if outcome is not None and _is_too_large(outcome):
+                # The cluster's own limit may be lower than what a transaction carries.
+                outcome = await self._store(reply_to, too_large)
+        except PayloadTooLargeError as error:
+            _log.info("reply too large", extra={"size": error.size, "limit": error.limit})
+            outcome = await self._store(reply_to, too_large)
+        if outcome is None:
+            _log.error("the request was not answered before answer_by", extra={"status": envelope.status})
         else:
-            status, chunks = self._seal(reply_to, envelope, is_read)
-        response = Response(reply_to.request_id, status, chunks)
+            _log_outcome(outcome)
+
+    async def _store(self, reply_to: ReplyTo, envelope: ResponseEnvelope) -> ExecutionOutcome | None:
+        """What became of the answer's transaction; None if `answer_by` passed first.
+
+        Raises `PayloadTooLargeError` if no transaction can carry it.
+        """
+        if len(envelope.body) > _INLINE_BYTES:
+            chunks = await asyncio.to_thread(self._seal, reply_to, envelope)
+        else:
+            chunks = self._seal(reply_to, envelope)
+        response = Response(reply_to.request_id, envelope.status, chunks)
         backoff = Backoff(base_s=0.1, cap_s=5.0)
         signed: tuple[bytes, bytes] | None = None
         while self.clock.now_ms() <= reply_to.answer_by_ms:
             try:
-                if signed is None:
-                    signed = await self._build(reply_to, response)
-                outcome = await self.ledger.execute(*signed)
+                signed = signed or await self._build(reply_to, response)
+                return await self.ledger.execute(*signed)
             except TransactionRefusedError as error:
                 _log.warning("answer refused, building it anew", extra={"kind": error.kind})
                 signed, self._epoch = None, None
             except LedgerUnavailableError as error:
                 _log.warning("answer not submitted, trying again", extra={"error": str(error)})
-            else:
-                _log_outcome(outcome)
-                return True
             await self.clock.sleep(backoff.next_delay_s())
-        _log.error("the request was not answered before answer_by", extra={"status": status})
-        return False
+        return None
 
-    def _seal(self, reply_to: ReplyTo, envelope: ResponseEnvelope, is_read: bool) -> tuple[int, list[bytes]]:
-        """Status and chunks; what does not fit becomes a 413 that says what to do."""
+    def _seal(self, reply_to: ReplyTo, envelope: ResponseEnvelope) -> list[bytes]:
         key = SealingPublicKey.from_bytes(reply_to.reply_key)
         info = response_info(self.roots.cluster, reply_to.seal, reply_to.request_id)
-        try:
-            return envelope.status, split(key.seal(envelope.encode(), info))
-        except PayloadTooLargeError as error:
-            _log.info("reply too large", extra={"size": error.size, "limit": error.limit})
-            status = answers.reply_too_large(is_read=is_read)
-            envelope = passthrough.status_response(status, reply_to.request_id)
-            return envelope.status, split(key.seal(envelope.encode(), info))
+        return split(key.seal(envelope.encode(), info))
 
     async def _build(self, reply_to: ReplyTo, response: Response) -> tuple[bytes, bytes]:
         """Transaction bytes and signature. In steady state nothing is asked of the endpoint for it."""
@@ -119,6 +126,11 @@ class Responder:
             self._refs.clear()
         self._refs[object_id] = SharedRef.of(found)
         return self._refs[object_id]
+
+
+def _is_too_large(outcome: ExecutionOutcome) -> bool:
+    abort = outcome.abort
+    return abort is not None and abort_name(abort.module, abort.code) == "EPayloadTooLarge"
 
 
 def _log_outcome(outcome: ExecutionOutcome) -> None:

@@ -1,0 +1,702 @@
+"""What the listener does with events: genuine, forged, late, repeated, and across a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from k3s_daas.contract.attributes import OnChainAttributes
+from k3s_daas.contract.events import API_REQUEST, ApiRequested, event_type
+from k3s_daas.contract.reader import ContractReader
+from k3s_daas.errors import LedgerUnavailableError, TransactionRefusedError
+from k3s_daas.payload import split
+from k3s_daas.rbac import Rule
+from k3s_daas.sealing import request_info
+from k3s_daas.sui.ledger import Abort, ChainEvent, EventFilter, ExecutionOutcome
+from k3s_daas.sui.signers import FileSigner
+from k3s_daas.sui.transactions import transaction_digest
+from listener_service.api_server import ApiServer
+from listener_service.event_source import LedgerEventSource, ReplayPlan
+from listener_service.executor import Executor
+from listener_service.journal import Journal, JournalEntry
+from listener_service.journal_writer import JournalWriter
+from listener_service.responder import Responder
+from listener_service.service import ListenerService
+from listener_service.verification import Verifier
+from tests.unit.listener_world import (
+    CHAIN_ID,
+    CLUSTER,
+    NAMESPACE,
+    NOW_MS,
+    PACKAGE,
+    SEAL,
+    ScriptedApiServer,
+    ScriptedReply,
+    World,
+    scripted_api_server,
+    until,
+)
+
+POD = "/api/v1/namespaces/default/pods/web"
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def api() -> Iterator[ScriptedApiServer]:
+    with scripted_api_server() as script:
+        yield script
+
+
+@dataclass
+class Running:
+    service: ListenerService
+    stop: asyncio.Event
+    task: asyncio.Task[None]
+
+
+@asynccontextmanager
+async def listener(
+    world: World, api: ScriptedApiServer, state: Path, *, birth_ms: int = 0, concurrency: int = 8
+) -> AsyncGenerator[Running, None]:
+    """A running listener over the scripted ports, subscribed when the block begins; drained at its end."""
+    journal = JournalWriter(Journal(state, chain_id=CHAIN_ID, cluster=CLUSTER))
+    reader = ContractReader(world.ledger, world.roots)
+    live = asyncio.Event()
+    executor = Executor(
+        ApiServer(lambda: api.configuration, connections=concurrency),
+        concurrency=concurrency,
+        clock=world.clock,
+    )
+    service = ListenerService(
+        source=LedgerEventSource(
+            ledger=world.ledger,
+            event_filter=EventFilter((event_type(PACKAGE, API_REQUEST),)),
+            chain_id=CHAIN_ID,
+            replay=ReplayPlan(window_ms=840_000),
+            clock=world.clock,
+            on_live=live.set,
+        ),
+        verifier=Verifier(
+            ledger=world.ledger,
+            reader=reader,
+            roots=world.roots,
+            executor=world.executor.address,
+            sealing_key=world.sealing_key,
+            listener_namespace=NAMESPACE,
+            clock=world.clock,
+        ),
+        journal=journal,
+        executor=executor,
+        responder=Responder(
+            ledger=world.ledger,
+            roots=world.roots,
+            signer=world.executor,
+            gas_budget=50_000_000,
+            clock=world.clock,
+        ),
+        reader=reader,
+        concurrency=concurrency,
+        drain_s=2.0,
+        birth_ms=birth_ms,
+        clock=world.clock,
+    )
+    stop = asyncio.Event()
+    task = asyncio.create_task(service.run(stop, watermark=await journal.watermark()))
+    waiting = asyncio.create_task(live.wait())
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    try:
+        yield Running(service, stop, task)
+        stop.set()
+        await task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, waiting, return_exceptions=True)
+        executor.close()
+        await journal.close()
+
+
+async def test_a_read_is_run_as_the_holder_and_answered(
+    world: World, api: ScriptedApiServer, tmp_path: Path
+) -> None:
+    requested, event = world.command(query="limit=500")
+    async with listener(world, api, tmp_path):
+        world.ledger.publish(event)
+        await until(lambda: requested.request_id in world.answers())
+    [seen] = api.seen
+    assert (seen.method, seen.target) == ("GET", "/api/v1/namespaces/default/pods?limit=500")
+    assert seen.header("Impersonate-User") == "sui:0x" + requested.requester.hex()
+    assert seen.header("Impersonate-Group") == "daas:role:operator"
+    assert seen.header("Impersonate-Extra-daas.io%2Fseal") == "0x" + SEAL.hex()
+    assert seen.header("Impersonate-Extra-daas.io%2Frequest-id") == requested.request_id.hex()
+    status, envelope = world.answers()[requested.request_id]
+    assert (status, envelope.status, envelope.body) == (200, 200, b'{"kind":"PodList"}')
+    assert ("Content-Type", "application/json") in envelope.headers
+
+
+async def test_a_mutation_passes_through_untouched(
+    world: World, api: ScriptedApiServer, tmp_path: Path
+) -> None:
+    body = bytes(range(256))
+    requested, event = world.command(
+        "POST",
+        "/apis/apps/v1/namespaces/default/deployments",
+        "fieldManager=kubectl-create&dryRun=All",
+        headers=[("Content-Type", "application/vnd.kubernetes.protobuf"), ("Accept", "application/json")],
+        body=body,
+    )
+    api.reply = lambda _: ScriptedReply(
+        409,
+        [("Content-Type", "application/json"), ("X-Secret", "s"), ("Warning", '299 - "old"')],
+        b"conflict",
+    )
+    async with listener(world, api, tmp_path):
+        world.ledger.publish(event)
+        await until(lambda: requested.request_id in world.answers())
+    [seen] = api.seen
+    assert seen.body == body
+    assert seen.target.endswith("?fieldManager=kubectl-create&dryRun=All")
+    assert seen.header("Content-Type") == "application/vnd.kubernetes.protobuf"
+    _, envelope = world.answers()[requested.request_id]
+    assert (envelope.status, envelope.body) == (409, b"conflict")
+    assert dict(envelope.headers) == {"Content-Type": "application/json", "Warning": '299 - "old"'}
+
+
+def other_signer() -> FileSigner:
+    return FileSigner(Ed25519PrivateKey.generate())
+
+
+def flip(data: bytes) -> bytes:
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
+def foreign_payload(world: World) -> list[bytes]:
+    """A ciphertext that a genuine request carried, with another request id."""
+    info = request_info(CLUSTER, SEAL, bytes(16))
+    return split(world.sealing_key.public_key.seal(b"x" * 512, info))
+
+
+Forge = Callable[[World], tuple[ApiRequested, ChainEvent]]
+
+FORGERIES: dict[str, Forge] = {
+    "another package's event": lambda world: world.command(
+        "DELETE", POD, type_tag=event_type(hashlib.sha256(b"other").digest(), API_REQUEST)
+    ),
+    "another event of our package": lambda world: world.command(
+        "DELETE", POD, type_tag=event_type(PACKAGE, "K8sRequestProcessed")
+    ),
+    "missing bytes": lambda world: _with_contents(world.command("DELETE", POD), lambda data: data[:-8]),
+    "extra bytes": lambda world: _with_contents(world.command("DELETE", POD), lambda data: data + b"\0"),
+    "a changed name": lambda world: world.command(
+        "DELETE",
+        POD,
+        event=lambda made: replace(made, attributes=replace(made.attributes, name="db")),
+    ),
+    "a later start_by": lambda world: world.command(
+        "DELETE", POD, event=lambda made: replace(made, start_by_ms=made.start_by_ms + 1)
+    ),
+    "another requester": lambda world: world.command(
+        "DELETE", POD, event=lambda made: replace(made, requester=bytes(32))
+    ),
+    "another role": lambda world: world.command(
+        "DELETE", POD, event=lambda made: replace(made, role="admin")
+    ),
+    "another hash": lambda world: world.command(
+        "DELETE", POD, event=lambda made: replace(made, payload_hash=flip(made.payload_hash))
+    ),
+    "another size": lambda world: world.command(
+        "DELETE", POD, event=lambda made: replace(made, payload_size=made.payload_size + 1)
+    ),
+    "another request id": lambda world: world.command(
+        "DELETE", POD, event=lambda made: replace(made, request_id=flip(made.request_id))
+    ),
+    "another session key": lambda world: world.command(
+        "DELETE", POD, event=lambda made: replace(made, session_key=flip(made.session_key))
+    ),
+    "accepted before the claims": lambda world: world.command(
+        "DELETE", POD, event=lambda made: replace(made, accepted_at_ms=NOW_MS - 70_000)
+    ),
+    "signed by another gateway": lambda world: world.command("DELETE", POD, signer=other_signer()),
+    "a gateway that is not pinned": lambda world: world.command(
+        "DELETE", POD, event=lambda made: replace(made, gateway=bytes(32))
+    ),
+    "an executor that is not pinned": lambda world: world.command(
+        "DELETE", POD, event=lambda made: replace(made, executor=bytes(32))
+    ),
+    "claims by another session": lambda world: world.command(
+        "DELETE", POD, session=Ed25519PrivateKey.generate()
+    ),
+    "another request's ciphertext": lambda world: world.command(
+        "DELETE", POD, payload=foreign_payload(world)
+    ),
+    "altered transaction bytes": lambda world: world.command(
+        "DELETE", POD, transaction=lambda done: replace(done, bcs=flip(done.bcs))
+    ),
+    "altered signature": lambda world: world.command(
+        "DELETE", POD, transaction=lambda done: replace(done, signatures=[flip(done.signatures[0])])
+    ),
+    "an aborted transaction": lambda world: world.command(
+        "DELETE",
+        POD,
+        transaction=lambda done: replace(done, outcome=ExecutionOutcome(done.digest, success=False)),
+    ),
+}
+
+
+def _with_contents(
+    made: tuple[ApiRequested, ChainEvent], change: Callable[[bytes], bytes]
+) -> tuple[ApiRequested, ChainEvent]:
+    requested, event = made
+    return requested, replace(event, contents=change(event.contents))
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+async def test_a_forged_event_is_logged_with_its_position_and_never_run(
+    forgery: str,
+    world: World,
+    api: ScriptedApiServer,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    _, forged = FORGERIES[forgery](world)
+    genuine, event = world.command()
+    async with listener(world, api, tmp_path):
+        world.ledger.publish(forged)
+        world.ledger.publish(event)
+        await until(lambda: genuine.request_id in world.answers())
+    assert [seen.method for seen in api.seen] == ["GET"]
+    assert set(world.answers()) == {genuine.request_id}
+    [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.message == "event not believed, nothing was run"
+    assert vars(record)["transaction"] == forged.transaction_digest
+
+
+async def test_an_event_for_another_executor_is_left_to_it(
+    world: World, api: ScriptedApiServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = other_signer()
+    world.roots = replace(
+        world.roots,
+        executors={
+            **world.roots.executors,
+            other.address: world.roots.executors[world.executor.address],
+        },
+    )
+    _, theirs = world.command("DELETE", POD, event=lambda made: replace(made, executor=other.address))
+    genuine, event = world.command()
+    async with listener(world, api, tmp_path):
+        world.ledger.publish(theirs)
+        world.ledger.publish(event)
+        await until(lambda: genuine.request_id in world.answers())
+    assert set(world.answers()) == {genuine.request_id}
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+MISMATCHES = [
+    ("DELETE", POD, "", OnChainAttributes("get", "", "v1", "pods", "", "default", "web")),
+    ("GET", POD, "", OnChainAttributes("get", "", "v1", "pods", "", "default", "db")),
+    ("GET", "/api/v1/secrets", "", OnChainAttributes("list", "", "v1", "pods")),
+    ("GET", "/api/v1/pods", "watch=1", OnChainAttributes("list", "", "v1", "pods")),
+    ("GET", "/metrics", "", OnChainAttributes("get", non_resource_url="/openapi/*")),
+    ("GET", "/openapi/v3", "", OnChainAttributes("list", "", "v1", "pods")),
+    ("GET", POD, "", OnChainAttributes("get", non_resource_url="/openapi/*")),
+]
+
+
+@pytest.mark.parametrize("case", MISMATCHES, ids=lambda case: f"{case[0]} {case[1]}?{case[2]}")
+async def test_a_request_other_than_the_authorised_one_is_answered_403_and_not_run(
+    case: tuple[str, str, str, OnChainAttributes],
+    world: World,
+    api: ScriptedApiServer,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    method, path, query, authorised = case
+    requested, event = world.command(method, path, query, authorised=authorised)
+    async with listener(world, api, tmp_path):
+        world.ledger.publish(event)
+        await until(lambda: requested.request_id in world.answers())
+    assert api.seen == []
+    status, envelope = world.answers()[requested.request_id]
+    assert status == 403
+    assert json.loads(envelope.body)["details"]["causes"][0]["reason"] == "AttributeMismatch"
+    [record] = [record for record in caplog.records if record.message.startswith("command refused")]
+    assert vars(record)["transaction"] == event.transaction_digest
+
+
+STANDINGS: dict[str, tuple[Callable[[World], None], int, str]] = {
+    "paused": (lambda world: world.set_cluster(paused=True), 503, "EClusterPaused"),
+    "revoked": (lambda world: world.set_seal(revoked=True), 403, "ESealRevoked"),
+    "expired": (lambda world: world.set_seal(expires_at_ms=NOW_MS), 403, "ESealExpired"),
+    "session closed": (lambda world: world.set_seal(sessions=False), 401, "EUnknownSession"),
+    "session read-only": (lambda world: world.set_seal(read_only=True), 403, "ESessionReadOnly"),
+    "stake withdrawn": (lambda world: world.set_seal(stake=999), 403, "EStakeTooLow"),
+    "role asks for more": (lambda world: world.set_cluster(stake=10_000), 403, "EStakeTooLow"),
+    "role narrowed": (
+        lambda world: world.set_cluster(rules=(Rule(("get",), ("*",), ("*",)),)),
+        403,
+        "EForbiddenByRole",
+    ),
+}
+
+
+@pytest.mark.parametrize("standing", STANDINGS)
+async def test_what_changed_since_acceptance_stops_a_command(
+    standing: str, world: World, api: ScriptedApiServer, tmp_path: Path
+) -> None:
+    change, code, abort = STANDINGS[standing]
+    change(world)
+    requested, event = world.command("DELETE", POD)
+    async with listener(world, api, tmp_path):
+        world.ledger.publish(event)
+        await until(lambda: requested.request_id in world.answers())
+    assert api.seen == []
+    status, envelope = world.answers()[requested.request_id]
+    assert status == code
+    assert json.loads(envelope.body)["details"]["causes"][0]["reason"] == abort
+
+
+async def test_the_listeners_own_namespace_is_closed_to_everybody(
+    world: World, api: ScriptedApiServer, tmp_path: Path
+) -> None:
+    requested, event = world.command("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets/keys")
+    async with listener(world, api, tmp_path):
+        world.ledger.publish(event)
+        await until(lambda: requested.request_id in world.answers())
+    assert api.seen == []
+    assert world.answers()[requested.request_id][0] == 403
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("Impersonate-User", "admin"), ("X-Remote-Group", "system:masters")]
+)
+async def test_headers_that_choose_an_identity_are_refused(
+    name: str, value: str, world: World, api: ScriptedApiServer, tmp_path: Path
+) -> None:
+    requested, event = world.command(headers=[("Accept", "*/*"), (name, value)])
+    async with listener(world, api, tmp_path):
+        world.ledger.publish(event)
+        await until(lambda: requested.request_id in world.answers())
+    assert api.seen == []
+    assert world.answers()[requested.request_id][0] == 403
+
+
+async def test_a_command_whose_start_by_has_passed_is_answered_504_and_not_run(
+    world: World, api: ScriptedApiServer, tmp_path: Path
+) -> None:
+    requested, event = world.command("DELETE", POD)
+    world.clock.ms = requested.start_by_ms + 1
+    async with listener(world, api, tmp_path):
+        world.ledger.publish(event)
+        await until(lambda: requested.request_id in world.answers())
+    assert api.seen == []
+    assert world.answers()[requested.request_id][0] == 504
+
+
+async def test_after_answer_by_nothing_is_run_or_answered(
+    world: World, api: ScriptedApiServer, tmp_path: Path
+) -> None:
+    requested, event = world.command("DELETE", POD)
+    world.clock.ms = requested.answer_by_ms + 1
+    async with listener(world, api, tmp_path) as running:
+        world.ledger.publish(event)
+        world.ledger.progress()
+        await until(lambda: running.service._frontier.watermark == world.ledger.checkpoint)
+    assert api.seen == []
+    assert world.ledger.executed == []
+
+
+async def test_a_mutation_is_on_disk_before_it_is_run(
+    world: World, api: ScriptedApiServer, tmp_path: Path
+) -> None:
+    requested, event = world.command("DELETE", POD)
+    recorded: list[bool] = []
+    async with listener(world, api, tmp_path) as running:
+        journal = running.service.journal._journal
+
+        def reply(_: object) -> ScriptedReply:
+            recorded.append(journal.is_recorded(SEAL, requested.request_id))
+            return ScriptedReply()
+
+        api.reply = reply
+        world.ledger.publish(event)
+        await until(lambda: requested.request_id in world.answers())
+    assert recorded == [True]
+
+
+def entry_of(requested: ApiRequested, event: ChainEvent, world: World) -> JournalEntry:
+    return JournalEntry(
+        requested.seal,
+        requested.request_id,
+        world.reply_key.public_bytes(),
+        event.transaction_digest,
+        event.event_index,
+        NOW_MS,
+        requested.answer_by_ms,
+    )
+
+
+async def test_a_mutation_recorded_before_a_crash_is_answered_outcome_unknown_and_not_run(
+    world: World, api: ScriptedApiServer, tmp_path: Path
+) -> None:
+    requested, event = world.command("DELETE", POD)
+    journal = Journal(tmp_path, chain_id=CHAIN_ID, cluster=CLUSTER)
+    journal.record([entry_of(requested, event, world)])
+    journal.close()
+    world.ledger.publish(event)
+    async with listener(world, api, tmp_path) as running:
+        await until(lambda: requested.request_id in world.answers())
+        world.ledger.progress()
+        await until(lambda: running.service._frontier.watermark == world.ledger.checkpoint)
+    assert api.seen == []
+    assert len(world.ledger.executed) == 1
+    status, envelope = world.answers()[requested.request_id]
+    assert status == 500
+    assert "outcome unknown" in json.loads(envelope.body)["message"]
+
+    async with listener(world, api, tmp_path):
+        world.ledger.progress()
+    assert len(world.ledger.executed) == 1
+
+
+async def test_a_crash_during_execution_is_answered_outcome_unknown_by_the_successor(
+    world: World, api: ScriptedApiServer, tmp_path: Path
+) -> None:
+    requested, event = world.command("DELETE", POD)
+    world.ledger.on_execute = _never
+    async with listener(world, api, tmp_path) as running:
+        world.ledger.publish(event)
+        await until(lambda: len(world.ledger.executed) > 0)
+        running.service.drain_s = 0.0
+    assert len(api.seen) == 1
+    world.ledger.executed.clear()
+    world.ledger.on_execute = None
+    async with listener(world, api, tmp_path):
+        await until(lambda: requested.request_id in world.answers())
+    assert len(api.seen) == 1
+    assert world.answers()[requested.request_id][0] == 500
+
+
+def _never(_: bytes) -> ExecutionOutcome:
+    raise TransactionRefusedError("insufficient-funds", "the executor has no gas")
+
+
+async def test_a_mutation_from_before_the_journal_began_is_not_run(
+    world: World, api: ScriptedApiServer, tmp_path: Path
+) -> None:
+    requested, event = world.command("DELETE", POD)
+    read, read_event = world.command()
+    async with listener(world, api, tmp_path, birth_ms=NOW_MS + 1):
+        world.ledger.publish(event)
+        world.ledger.publish(read_event)
+        await until(lambda: len(world.answers()) == 2)
+    assert [seen.method for seen in api.seen] == ["GET"]
+    assert world.answers()[requested.request_id][0] == 500
+    assert world.answers()[read.request_id][0] == 200
+
+
+async def test_a_dropped_stream_loses_nothing_and_runs_nothing_twice(
+    world: World, api: ScriptedApiServer, tmp_path: Path
+) -> None:
+    commands = [world.command("DELETE", f"{POD}-{number}") for number in range(6)]
+    async with listener(world, api, tmp_path):
+        world.ledger.publish(commands[0][1])
+        world.ledger.publish(commands[1][1])
+        await until(lambda: len(world.answers()) == 2)
+        world.ledger.drop_streams()
+        world.ledger.publish(commands[2][1], live=False)
+        world.ledger.publish(commands[3][1], live=False)
+        await until(lambda: len(world.ledger.subscriptions) == 1)
+        world.ledger.publish(commands[3][1])
+        world.ledger.publish(commands[4][1])
+        world.ledger.publish(commands[0][1])
+        world.ledger.publish(commands[5][1])
+        await until(lambda: len(world.answers()) == 6)
+    assert sorted(seen.target for seen in api.seen) == [f"{POD}-{number}" for number in range(6)]
+    assert len(world.ledger.executed) == 6
+
+
+async def test_a_restart_resumes_after_the_watermark_and_runs_nothing_twice(
+    world: World, api: ScriptedApiServer, tmp_path: Path
+) -> None:
+    first, first_event = world.command("DELETE", POD)
+    async with listener(world, api, tmp_path):
+        world.ledger.publish(first_event)
+        await until(lambda: first.request_id in world.answers())
+    resumed_at = world.ledger.checkpoint + 1
+    second, second_event = world.command("DELETE", POD)
+    world.ledger.publish(second_event)
+    async with listener(world, api, tmp_path):
+        await until(lambda: second.request_id in world.answers())
+    assert world.ledger.listed_from[-1] == resumed_at
+    assert len(api.seen) == 2
+
+
+async def test_replayed_requests_that_the_chain_shows_answered_are_skipped(
+    world: World, api: ScriptedApiServer, tmp_path: Path
+) -> None:
+    done, done_event = world.command()
+    world.answered_on_chain(done)
+    world.ledger.publish(done_event)
+    open_, open_event = world.command()
+    world.ledger.publish(open_event)
+    async with listener(world, api, tmp_path):
+        await until(lambda: open_.request_id in world.answers())
+    assert set(world.answers()) == {open_.request_id}
+    assert len(api.seen) == 1
+
+
+async def test_an_unreachable_api_server_is_answered_503(
+    world: World, api: ScriptedApiServer, tmp_path: Path
+) -> None:
+    requested, event = world.command("DELETE", POD)
+    # A port that nobody listens on: taken and given back.
+    with scripted_api_server() as gone:
+        pass
+    async with listener(world, gone, tmp_path):
+        world.ledger.publish(event)
+        await until(lambda: requested.request_id in world.answers())
+    status, envelope = world.answers()[requested.request_id]
+    assert status == 503
+    assert "nothing was run" in json.loads(envelope.body)["message"]
+
+
+@pytest.mark.parametrize(("method", "code"), [("GET", 502), ("DELETE", 500)])
+async def test_a_connection_that_breaks_after_sending_is_never_tried_again(
+    method: str, code: int, world: World, api: ScriptedApiServer, tmp_path: Path
+) -> None:
+    api.reply = lambda _: ScriptedReply(hang_up=True)
+    requested, event = world.command(method, POD)
+    async with listener(world, api, tmp_path):
+        world.ledger.publish(event)
+        await until(lambda: requested.request_id in world.answers())
+    assert len(api.seen) == 1
+    assert world.answers()[requested.request_id][0] == code
+
+
+async def test_mutations_of_one_object_run_in_the_chains_order(
+    world: World, api: ScriptedApiServer, tmp_path: Path
+) -> None:
+    commands = [world.command("PATCH", POD, f"fieldManager=n{number}") for number in range(8)]
+    async with listener(world, api, tmp_path):
+        for _, event in commands:
+            world.ledger.publish(event)
+        await until(lambda: len(world.answers()) == len(commands))
+    assert [seen.target.rpartition("n")[2] for seen in api.seen] == [str(number) for number in range(8)]
+
+
+async def test_a_full_listener_reads_on_when_places_are_free_again(
+    world: World, api: ScriptedApiServer, tmp_path: Path
+) -> None:
+    commands = [world.command(query=f"limit={number}") for number in range(1, 12)]
+    async with listener(world, api, tmp_path, concurrency=2):
+        for _, event in commands:
+            world.ledger.publish(event)
+        await until(lambda: len(world.answers()) == len(commands))
+    assert len(api.seen) == len(commands)
+
+
+async def test_a_reply_that_fits_no_answer_becomes_a_413_that_says_what_to_do(
+    world: World, api: ScriptedApiServer, tmp_path: Path
+) -> None:
+    noise = b"".join(hashlib.sha256(bytes([n % 256, n // 256])).digest() for n in range(4_000))
+    api.reply = lambda _: ScriptedReply(body=noise)
+    requested, event = world.command()
+    async with listener(world, api, tmp_path):
+        world.ledger.publish(event)
+        await until(lambda: requested.request_id in world.answers())
+    status, envelope = world.answers()[requested.request_id]
+    assert status == 413
+    assert "--chunk-size" in json.loads(envelope.body)["message"]
+
+
+async def test_an_answer_refused_for_its_epoch_is_built_anew(
+    world: World, api: ScriptedApiServer, tmp_path: Path
+) -> None:
+    def refuse_once(transaction: bytes) -> ExecutionOutcome:
+        world.ledger.on_execute = None
+        raise TransactionRefusedError("expired", "the epoch has passed")
+
+    world.ledger.on_execute = refuse_once
+    requested, event = world.command("DELETE", POD)
+    async with listener(world, api, tmp_path):
+        world.ledger.publish(event)
+        await until(lambda: len(world.ledger.executed) == 2)
+    assert world.answers()[requested.request_id][0] == 200
+    assert len(api.seen) == 1
+
+
+async def test_an_answer_without_reply_from_the_chain_is_sent_again_with_the_same_bytes(
+    world: World, api: ScriptedApiServer, tmp_path: Path
+) -> None:
+    def lose_twice(transaction: bytes) -> ExecutionOutcome:
+        if len(world.ledger.executed) < 3:
+            raise LedgerUnavailableError("no reply")
+        return ExecutionOutcome(transaction_digest(transaction), success=True)
+
+    world.ledger.on_execute = lose_twice
+    _, event = world.command("DELETE", POD)
+    async with listener(world, api, tmp_path):
+        world.ledger.publish(event)
+        await until(lambda: len(world.ledger.executed) == 3)
+    assert len(set(world.ledger.executed)) == 1
+
+
+async def test_an_answer_that_the_contract_finds_too_large_becomes_a_413(
+    world: World, api: ScriptedApiServer, tmp_path: Path
+) -> None:
+    def too_large_once(transaction: bytes) -> ExecutionOutcome:
+        world.ledger.on_execute = None
+        abort = Abort("k8s_gateway", "store_k8s_response", 406, 1)
+        return ExecutionOutcome(transaction_digest(transaction), success=False, abort=abort)
+
+    world.ledger.on_execute = too_large_once
+    requested, event = world.command()
+    async with listener(world, api, tmp_path):
+        world.ledger.publish(event)
+        await until(lambda: len(world.ledger.executed) == 2)
+    assert world.answers()[requested.request_id][0] == 413
+
+
+async def test_an_endpoint_that_is_away_for_a_moment_is_asked_again(
+    world: World, api: ScriptedApiServer, tmp_path: Path
+) -> None:
+    requested, event = world.command()
+    async with listener(world, api, tmp_path):
+        world.ledger.away = True
+        world.ledger.publish(event)
+        await asyncio.sleep(0.02)
+        world.ledger.away = False
+        await until(lambda: requested.request_id in world.answers())
+    assert world.answers()[requested.request_id][0] == 200
+
+
+async def test_no_log_line_holds_a_body_a_query_or_a_hidden_path(
+    world: World, api: ScriptedApiServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    api.reply = lambda _: ScriptedReply(body=b"hidden-reply")
+    _, write = world.command(
+        "POST", "/api/v1/namespaces/default/secrets", "x=hidden-query", body=b"hidden-body"
+    )
+    _, read = world.command("GET", "/openapi/hidden-path")
+    async with listener(world, api, tmp_path):
+        world.ledger.publish(write)
+        world.ledger.publish(read)
+        await until(lambda: len(world.answers()) == 2)
+    listeners = [record for record in caplog.records if record.name.startswith("listener_service")]
+    assert len(listeners) >= 2
+    assert "hidden" not in "".join(str(vars(record)) for record in listeners)
