@@ -1,0 +1,221 @@
+"""The compiled contract on a ledger in process: the real Move VM, a clock that tests set, no network.
+
+Transactions are built by the product's own calls and signed; nothing reaches the contract by another way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from infra.local.sui.compiler import CompiledPackage
+from infra.local.sui.ledger.checkpoints import ExecutedTransaction
+from infra.local.sui.ledger.clock import ManualClock
+from infra.local.sui.ledger.digests import base58
+from infra.local.sui.ledger.errors import AbortDetail
+from infra.local.sui.ledger.ledger import Ledger, LedgerSettings
+from infra.local.sui.ledger.objects import StoredObject, WriteSet
+from infra.local.sui.ledger.type_tags import SUI
+from infra.local.sui.vm import SandboxVm
+from k3s_daas.contract.arguments import SharedRef
+from k3s_daas.sui.signers import FileSigner
+from k3s_daas.sui.transactions import AddressBalanceGas, Argument, ObjectRef, PtbBuilder
+
+SOURCES = Path("move/sources")
+START_MS = 1_750_000_000_000
+SUI_MIST = 1_000_000_000
+_ACCOUNTS = 200
+_BUDGET = 20 * SUI_MIST
+
+Compose = Callable[[PtbBuilder], object]
+
+
+def abort_names(sources: Path = SOURCES) -> dict[tuple[str, int], str]:
+    """(module, code) -> name of every abort constant in the sources."""
+    found = {}
+    for source in sorted(sources.glob("*.move")):
+        for name, code in re.findall(r"^const (E[A-Z]\w*): u64 = (\d+);", source.read_text(), re.MULTILINE):
+            found[source.stem, int(code)] = name
+    return found
+
+
+@dataclass(frozen=True)
+class Account:
+    """A funded address: ``coin`` is its one coin object, gas comes from its address balance."""
+
+    signer: FileSigner
+    coin: bytes
+
+    @property
+    def address(self) -> bytes:
+        return self.signer.address
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a transaction did."""
+
+    transaction: ExecutedTransaction
+    encoded: bytes
+
+    @property
+    def failure(self) -> str | None:
+        failure = self.transaction.effects.failure
+        return None if failure is None else failure.message
+
+    @property
+    def aborted(self) -> AbortDetail | None:
+        failure = self.transaction.effects.failure
+        detail = None if failure is None else failure.detail
+        return detail if isinstance(detail, AbortDetail) else None
+
+    @property
+    def events(self) -> list[tuple[str, bytes]]:
+        """(name, contents) of the events, in order."""
+        return [(event.type_tag.rpartition("::")[2], event.contents) for event in self.transaction.events]
+
+    def event(self, name: str) -> bytes:
+        """The contents of the one event of that name."""
+        [contents] = [contents for found, contents in self.events if found == name]
+        return contents
+
+    def created(self, name: str) -> list[bytes]:
+        """Ids of the objects of that type that the transaction created."""
+        return [
+            changed.id
+            for changed in self.transaction.effects.changed
+            if changed.before is None
+            and changed.after is not None
+            and changed.type_tag.partition("<")[0].endswith(f"::{name}")
+        ]
+
+
+class Chain:
+    """One ledger with the contract published on it."""
+
+    def __init__(self, compiled: CompiledPackage) -> None:
+        self._runner = asyncio.Runner()
+        self._vm = SandboxVm(workers=1)
+        self.clock = ManualClock(START_MS)
+        self.ledger = Ledger(
+            self._vm, settings=LedgerSettings(finality_ms=0, checkpoint_ms=0), clock=self.clock
+        )
+        self._accounts = self._allocate()
+        self._nonce = 0
+        self._names = abort_names()
+        self.package = self._publish(compiled)
+
+    def close(self) -> None:
+        self._runner.run(self.ledger.close())
+        self._runner.run(self._vm.close())
+        self._runner.close()
+
+    @property
+    def now_ms(self) -> int:
+        return self.clock.now_ms()
+
+    def account(self) -> Account:
+        """One that nobody used before."""
+        return next(self._accounts)
+
+    def _allocate(self) -> Iterator[Account]:
+        accounts = []
+        for _ in range(_ACCOUNTS):
+            signer = FileSigner(Ed25519PrivateKey.generate())
+            [coin] = self.ledger.allocate(signer.address, [1_000 * SUI_MIST], 1_000 * SUI_MIST)
+            accounts.append(Account(signer, coin.id))
+        return iter(accounts)
+
+    def _publish(self, compiled: CompiledPackage) -> bytes:
+        publisher = self.account()
+
+        def compose(builder: PtbBuilder) -> None:
+            cap = builder.publish(compiled.modules, compiled.dependencies)
+            builder.transfer([cap], publisher.address)
+
+        receipt = self.run(publisher, compose)
+        [package] = [one.id for one in receipt.transaction.effects.changed if one.type_tag == "package"]
+        return package
+
+    # Transactions
+
+    def submit(self, sender: Account, compose: Compose) -> Receipt:
+        """Execute a transaction, whatever comes of it."""
+        builder = PtbBuilder()
+        compose(builder)
+        self._nonce += 1
+        gas = AddressBalanceGas(
+            _BUDGET,
+            self.ledger.reference_gas_price,
+            self.ledger.epoch,
+            base58(self.ledger.chain_id),
+            self._nonce,
+        )
+        encoded = builder.build(sender.address, gas=gas)
+        executed = self._runner.run(self.ledger.execute(encoded, [sender.signer.sign(encoded)]))
+        return Receipt(executed, encoded)
+
+    def run(self, sender: Account, compose: Compose) -> Receipt:
+        """Execute a transaction that must succeed."""
+        receipt = self.submit(sender, compose)
+        assert receipt.failure is None, self._explain(receipt)
+        return receipt
+
+    def abort(self, sender: Account, compose: Compose) -> str:
+        """Execute a transaction that must abort in the contract: the name of the abort."""
+        receipt = self.submit(sender, compose)
+        assert receipt.aborted is not None, self._explain(receipt)
+        assert receipt.aborted.package == self.package, self._explain(receipt)
+        assert receipt.events == []
+        return self._names[receipt.aborted.module, receipt.aborted.code]
+
+    def _explain(self, receipt: Receipt) -> str:
+        if receipt.failure is None:
+            return "the transaction succeeded"
+        detail = receipt.aborted
+        name = None if detail is None else self._names.get((detail.module, detail.code))
+        return f"{name or ''} {receipt.failure} {detail}"
+
+    # State
+
+    def find(self, object_id: bytes) -> StoredObject | None:
+        return self.ledger.final.get(object_id)
+
+    def object(self, object_id: bytes) -> StoredObject:
+        found = self.find(object_id)
+        assert found is not None
+        return found
+
+    def shared(self, object_id: bytes) -> SharedRef:
+        return SharedRef(object_id, self.object(object_id).owner.initial_version)
+
+    def owned(self, builder: PtbBuilder, object_id: bytes) -> Argument:
+        """The object, at its present version, as an argument."""
+        found = self.object(object_id)
+        return builder.owned(ObjectRef(found.id, found.version, base58(found.digest)))
+
+    def balance(self, account: Account) -> int:
+        """MIST of the address balance."""
+        return self.ledger.final.balance(account.address, SUI)
+
+    def forge(self, object_id: bytes, contents: bytes) -> None:
+        """Give an object contents that a later version of the package could leave."""
+        found = self.object(object_id)
+        changed = StoredObject(
+            found.id,
+            found.version,
+            found.digest,
+            found.owner,
+            found.type_tag,
+            contents,
+            found.previous_transaction,
+            found.storage_rebate,
+            found.public_transfer,
+        )
+        # Nothing but a genesis writes beside transactions, and this is as if it were part of that.
+        self.ledger._apply_genesis(WriteSet({object_id: changed}))

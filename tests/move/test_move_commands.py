@@ -1,0 +1,138 @@
+"""Life of a command: accepted, recorded where everybody can compute it, announced, answered."""
+
+from __future__ import annotations
+
+from k3s_daas.bcs import Reader
+from k3s_daas.contract.addresses import request_object_id
+from k3s_daas.contract.attributes import OnChainAttributes
+from k3s_daas.contract.calls import Response
+from k3s_daas.contract.events import ApiRequested, RequestProcessed
+from k3s_daas.payload import payload_hash
+from tests.move.harness import Chain
+from tests.move.world import ANSWER, ENOUGH, PAYLOAD, POLICY, READ, ROLE, WRITE, World, hash_of
+
+
+def test_an_accepted_command_is_announced(chain: Chain, world: World) -> None:
+    seal = world.holder()
+    command = world.command(seal, attributes=WRITE)
+    receipt = chain.run(world.gateway, world.executing(seal, command))
+    assert [name for name, _ in receipt.events] == ["K8sAPIRequest"]
+    assert ApiRequested.decode(receipt.event("K8sAPIRequest")) == ApiRequested(
+        cluster=world.cluster.id,
+        seal=seal.ref.id,
+        request_id=command.request_id,
+        requester=seal.owner.address,
+        role=ROLE,
+        priority=1,
+        gateway=world.gateway.address,
+        executor=world.executor.address,
+        session_key=seal.session_key,
+        attributes=WRITE,
+        payload_hash=hash_of(PAYLOAD),
+        payload_size=sum(map(len, PAYLOAD)),
+        accepted_at_ms=chain.now_ms,
+        start_by_ms=command.start_by_ms,
+        finish_by_ms=command.finish_by_ms,
+        answer_by_ms=command.answer_by_ms,
+    )
+
+
+def test_the_request_lies_where_its_id_says_and_holds_hashes_only(chain: Chain, world: World) -> None:
+    seal = world.holder()
+    command = world.execute(seal)
+    found = chain.object(request_object_id(world.package, seal.ref.id, command.request_id))
+    reader = Reader(found.contents)
+    assert reader.address() == found.id
+    assert reader.byte_vector() == command.request_id
+    assert reader.address() == world.executor.address
+    assert reader.address() == world.gateway.address
+    assert reader.address() == seal.owner.address
+    assert reader.string() == ROLE
+    assert OnChainAttributes.read(reader) == READ
+    assert reader.u8() == 1
+    assert reader.byte_vector() == hash_of(PAYLOAD)
+    assert reader.u64() == sum(map(len, PAYLOAD))
+    times = [reader.u64() for _ in range(5)]
+    assert times == [
+        chain.now_ms,
+        command.start_by_ms,
+        command.finish_by_ms,
+        command.answer_by_ms,
+        command.answer_by_ms + POLICY.response_ttl_ms,
+    ]
+    assert reader.option(Reader.u16) is None
+    reader.finish()
+
+
+def test_the_hash_on_chain_is_the_one_of_the_product() -> None:
+    for chunks in ([b"a"], [b"a" * 16_000, b"b"], [bytes(16_000)] * 6):
+        assert payload_hash(chunks) == hash_of(chunks)
+
+
+def test_a_payload_of_96_kib_fits(chain: Chain, world: World) -> None:
+    seal = world.holder()
+    chunks = [bytes([index]) * 16_000 for index in range(6)] + [b"x" * (96 * 1024 - 96_000)]
+    command = world.command(seal, payload=chunks)
+    receipt = chain.run(world.gateway, world.executing(seal, command))
+    event = ApiRequested.decode(receipt.event("K8sAPIRequest"))
+    assert (event.payload_hash, event.payload_size) == (hash_of(chunks), 96 * 1024)
+
+
+def test_an_answer_is_recorded_and_announced(chain: Chain, world: World) -> None:
+    seal = world.holder()
+    command = world.execute(seal, world.command(seal, attributes=WRITE))
+    accepted_at_ms = chain.now_ms
+    chain.clock.advance(1_234)
+    receipt = world.answer(seal, command.request_id, status_code=404)
+    assert [name for name, _ in receipt.events] == ["K8sRequestProcessed"]
+    assert RequestProcessed.decode(receipt.event("K8sRequestProcessed")) == RequestProcessed(
+        cluster=world.cluster.id,
+        seal=seal.ref.id,
+        request_id=command.request_id,
+        requester=seal.owner.address,
+        role=ROLE,
+        executor=world.executor.address,
+        attributes=WRITE,
+        status_code=404,
+        request_hash=hash_of(PAYLOAD),
+        response_hash=hash_of(ANSWER),
+        response_size=sum(map(len, ANSWER)),
+        accepted_at_ms=accepted_at_ms,
+        answered_at_ms=chain.now_ms,
+    )
+    found = chain.object(request_object_id(world.package, seal.ref.id, command.request_id))
+    assert found.previous_transaction == receipt.transaction.digest
+    expected = b"\x01" + (404).to_bytes(2, "little") + b"\x20" + hash_of(ANSWER)
+    expected += sum(map(len, ANSWER)).to_bytes(8, "little") + chain.now_ms.to_bytes(8, "little")
+    assert found.contents.endswith((chain.now_ms + POLICY.response_ttl_ms).to_bytes(8, "little") + expected)
+
+
+def test_several_answers_go_in_one_transaction(chain: Chain, world: World) -> None:
+    seal = world.holder()
+    commands = [world.execute(seal) for _ in range(3)]
+    responses = [Response(command.request_id, 200, [b"sealed"]) for command in commands]
+    receipt = chain.run(world.executor, world.answering(seal, *responses))
+    assert [name for name, _ in receipt.events] == ["K8sRequestProcessed"] * 3
+
+
+def test_commands_of_different_holders_touch_nothing_in_common(chain: Chain, world: World) -> None:
+    seals = [world.holder(), world.holder()]
+    written = []
+    for seal in seals:
+        receipt = chain.run(world.gateway, world.executing(seal, world.command(seal)))
+        written.append({changed.id for changed in receipt.transaction.effects.changed})
+        assert world.cluster.id in {read.id for read in receipt.transaction.effects.read}
+    assert not written[0] & written[1]
+
+
+def test_the_secret_of_a_token_never_reaches_the_chain(chain: Chain, world: World) -> None:
+    seal = world.holder(amount=ENOUGH)
+    for _ in range(2):
+        command = world.execute(seal)
+        world.answer(seal, command.request_id)
+    assert world.secrets
+    known = [encoded.data.encoded for encoded in chain.ledger.transactions.values()]
+    known += [event.contents for one in chain.ledger.transactions.values() for event in one.events]
+    known += [found.contents for found in chain.ledger.final.objects()]
+    for secret in world.secrets:
+        assert not any(secret in text for text in known)
