@@ -16,8 +16,9 @@ Simulated, in Python (``ledger/``)
 
 Not there (refused, never ignored)
     Sponsored transactions, multisig, zkLogin and passkeys, receiving objects, package upgrades, randomness,
-    deny lists, party objects, staking, system transactions, authenticated event streams, unresolved
-    transactions in ``SimulateTransaction``. Services without a handler answer UNIMPLEMENTED.
+    deny lists, party objects, staking, system transactions, authenticated event streams, resolution of
+    incomplete transactions, gas reservations that pose as coins, values other than objects lent as ``&mut``.
+    Services without a handler answer UNIMPLEMENTED.
 
 Nothing here knows the contracts that run on it. State lives in memory and ends with the process.
 """

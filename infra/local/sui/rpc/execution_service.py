@@ -11,11 +11,12 @@ from pysui.sui.sui_grpc.suimsgs.sui.rpc import v2
 
 from ..ledger.checkpoints import ExecutedTransaction
 from ..ledger.effects import effects_digest
-from ..ledger.transactions import TransactionData, decode_transaction
+from ..ledger.transactions import TransactionData
 from .endpoint import Method
 from .ledger_service import LedgerService, mask_of
 from .masks import apply_mask, subtree, wants
 from .messages import bcs_message, render_json
+from .resolution import read_transaction
 from .view import NodeView
 
 EXECUTE_DEFAULT = ("effects.status", "checkpoint")
@@ -45,7 +46,7 @@ class ExecutionService:
     async def simulate(self, request: Any) -> Any:
         mask = mask_of(v2.SimulateTransactionResponse, request.read_mask, ("*",))
         ledger = self._view.ledger
-        data = decode_transaction(_encoded(request.transaction))
+        data = read_transaction(self._view, request.transaction)
         checks = request.checks != v2.SimulateTransactionRequestTransactionChecks.DISABLED
         outcome = await ledger.simulate(data, checks=checks)
         if checks and request.do_gas_selection:
