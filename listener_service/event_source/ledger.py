@@ -123,6 +123,8 @@ class LedgerEventSource:
         covered = start - 1
         announced = False
         while True:
+            # Whether this pass already knows how far it must reach: then only the index can be behind.
+            informed = first.done()
             # A range that begins beyond the tip is an error at some endpoints, and empty anyway.
             if start <= tip or announced:
                 pages = self.ledger.list_events(self.event_filter, start, after=cursor)
@@ -139,13 +141,11 @@ class LedgerEventSource:
             if not announced:
                 announced = True
                 self.on_live()
-            if first.done() and covered >= _reach(first.result()):
+            await asyncio.wait({first})
+            if covered >= _reach(first.result()):
                 return
-            # Woken at once by the first frame; the delay only paces an index that lags behind it.
-            if first.done():
+            if informed:
                 await self.clock.sleep(self.index_poll_s)
-            else:
-                await asyncio.wait({first})
 
     def _from_frame(self, frame: EventFrame) -> list[SourceItem]:
         items: list[SourceItem] = []

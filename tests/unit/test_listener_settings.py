@@ -1,0 +1,147 @@
+"""Settings: every mistake is one sentence that names the variable, and exit code 1."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from k3s_daas.errors import ConfigurationError
+from k3s_daas.roots import ExecutorRoot, TrustRoots
+from k3s_daas.sealing import SealingPrivateKey
+from k3s_daas.sui.signers import FileSigner
+from listener_service.__main__ import main
+from listener_service.logs import JsonFormatter, request_id_var
+from listener_service.settings import ListenerIdentity, ListenerSettings
+from tests.unit.listener_world import World
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A complete, sound environment whose endpoint nobody serves."""
+    world = World()
+    signer = FileSigner.generate(tmp_path / "executor.key")
+    executors = {signer.address: ExecutorRoot(signer.public_key, world.sealing_key.public_bytes())}
+    (tmp_path / "sealing.key").write_text(world.sealing_key.private_bytes().hex() + "\n")
+    roots = world.roots
+    TrustRoots(
+        roots.chain_id,
+        roots.package_original,
+        roots.package_latest,
+        roots.cluster,
+        roots.gateways,
+        executors,
+    ).dump(tmp_path / "roots.json")
+    (tmp_path / "kubeconfig").write_text("")
+    return {
+        "DAAS_TRUST_ROOTS_FILE": str(tmp_path / "roots.json"),
+        "DAAS_SUI_ENDPOINT": "http://127.0.0.1:9",
+        "DAAS_SINGLE_ENDPOINT": "development",
+        "DAAS_EXECUTOR_KEY_FILE": str(tmp_path / "executor.key"),
+        "DAAS_SEALING_KEY_FILE": str(tmp_path / "sealing.key"),
+        "DAAS_STATE_DIR": str(tmp_path / "state"),
+        "KUBECONFIG": str(tmp_path / "kubeconfig"),
+        "DAAS_LISTENER_NAMESPACE": "daas-system",
+    }
+
+
+def test_a_complete_environment_is_read(environment: dict[str, str]) -> None:
+    settings = ListenerSettings.from_environment(environment)
+    identity = ListenerIdentity.load(settings)
+    assert settings.listener_namespace == "daas-system"
+    assert identity.signer.address in identity.roots.executors
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DAAS_TRUST_ROOTS_FILE", None),
+        ("DAAS_SUI_ENDPOINT", None),
+        ("DAAS_SUI_ENDPOINT", "127.0.0.1:9000"),
+        ("DAAS_SUI_ENDPOINT", "ftp://x:1"),
+        ("DAAS_SINGLE_ENDPOINT", None),
+        ("DAAS_SINGLE_ENDPOINT", "yes"),
+        ("DAAS_EXECUTOR_KEY_FILE", ""),
+        ("DAAS_SEALING_KEY_FILE", None),
+        ("DAAS_STATE_DIR", None),
+        ("DAAS_LISTENER_NAMESPACE", "Not_A_Namespace"),
+        ("DAAS_CONCURRENCY", "0"),
+        ("DAAS_CONCURRENCY", "many"),
+        ("DAAS_DRAIN_MS", "-1"),
+        ("DAAS_GAS_BUDGET", "1"),
+        ("DAAS_RESUME_AFTER_CHECKPOINT", "x"),
+        ("DAAS_LOG_LEVEL", "loud"),
+    ],
+)
+def test_a_wrong_variable_is_named(name: str, value: str | None, environment: dict[str, str]) -> None:
+    environment.pop(name, None)
+    if value is not None:
+        environment[name] = value
+    with pytest.raises(ConfigurationError, match=name) as caught:
+        ListenerSettings.from_environment(environment)
+    assert "\n" not in str(caught.value)
+
+
+def test_keys_that_the_roots_do_not_pin_are_refused(environment: dict[str, str], tmp_path: Path) -> None:
+    FileSigner.generate(tmp_path / "other.key")
+    wrong = environment | {"DAAS_EXECUTOR_KEY_FILE": str(tmp_path / "other.key")}
+    with pytest.raises(ConfigurationError, match="DAAS_EXECUTOR_KEY_FILE"):
+        ListenerIdentity.load(ListenerSettings.from_environment(wrong))
+
+    (tmp_path / "sealing.key").write_text(SealingPrivateKey.generate().private_bytes().hex())
+    with pytest.raises(ConfigurationError, match="DAAS_SEALING_KEY_FILE"):
+        ListenerIdentity.load(ListenerSettings.from_environment(environment))
+
+
+@pytest.mark.parametrize("content", ["", "zz", "00" * 16])
+def test_a_damaged_sealing_key_is_named_without_its_content(
+    content: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "sealing.key").write_text(content)
+    with pytest.raises(ConfigurationError, match="DAAS_SEALING_KEY_FILE") as caught:
+        ListenerIdentity.load(ListenerSettings.from_environment(environment))
+    assert caught.value.__cause__ is None
+
+
+def test_a_wrong_setting_ends_the_process_with_one_sentence(
+    environment: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    del environment["DAAS_STATE_DIR"]
+    assert main(environment) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert "DAAS_STATE_DIR" in captured.err
+
+
+def test_the_process_needs_no_aws_setting_and_shows_no_trace(environment: dict[str, str]) -> None:
+    """Starts the real module; its kubeconfig is empty, so it ends before it connects anywhere."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "listener_service"],
+        env=clean | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "KUBECONFIG" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_log_lines_are_json_with_the_request_id() -> None:
+    record = logging.makeLogRecord({"msg": "done %s", "args": ("x",), "levelname": "INFO", "status": 200})
+    token = request_id_var.set("abc")
+    try:
+        line = json.loads(JsonFormatter().format(record))
+    finally:
+        request_id_var.reset(token)
+    assert (line["message"], line["status"], line["request_id"]) == ("done x", 200, "abc")
+    assert "request_id" not in json.loads(JsonFormatter().format(record))
