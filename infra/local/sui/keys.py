@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
@@ -19,6 +19,7 @@ class Key:
 
     flag: int
     public_key: bytes
+    private_bytes: bytes = field(repr=False)
     sign_raw: Callable[[bytes], bytes]
 
     @property
@@ -32,7 +33,7 @@ class Key:
 
 def ed25519_key() -> Key:
     private = ed25519.Ed25519PrivateKey.generate()
-    return Key(0, private.public_key().public_bytes_raw(), private.sign)
+    return Key(0, private.public_key().public_bytes_raw(), private.private_bytes_raw(), private.sign)
 
 
 def secp256k1_key() -> Key:
@@ -51,4 +52,4 @@ def _ecdsa_key(flag: int, curve: ec.EllipticCurve, order: int) -> Key:
         return r.to_bytes(32, "big") + min(s, order - s).to_bytes(32, "big")
 
     public = private.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
-    return Key(flag, public, sign)
+    return Key(flag, public, private.private_numbers().private_value.to_bytes(32, "big"), sign)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ class LocalSui:
         self._requested = [0] * ports if isinstance(ports, int) else list(ports)
         self._faucet_port, self._control_port = faucet_port, control_port
         self._tls = tls
+        self._closing = AsyncExitStack()
 
     @property
     def grpc_ports(self) -> list[int]:
@@ -92,19 +94,30 @@ class LocalSui:
             from .genesis import framework_packages, start_vm  # noqa: PLC0415 - the VM is heavy, and optional
 
             vm, packages = start_vm(), [*framework_packages(), *packages]
-        self._running_vm = vm
+        self._closing.push_async_callback(vm.close)
+        try:
+            await self._open(vm, packages)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _open(self, vm: MoveVm, packages: Sequence[PackageInterface]) -> None:
         self.ledger = Ledger(vm, settings=self.settings, clock=self._clock, packages=packages)
         self._faucet = Faucet(self.ledger)
         await self.ledger.start()
+        self._closing.push_async_callback(self.ledger.close)
         for port in self._requested:
             endpoint = self._endpoint()
             await endpoint.start(port, self._tls)
+            self._closing.push_async_callback(endpoint.close)
             self.endpoints[endpoint.port] = endpoint
         self._faucet_server = JsonServer(self._faucet.handle)
         await self._faucet_server.start(self._faucet_port)
+        self._closing.push_async_callback(self._faucet_server.close)
         control = Control(self.ledger, self.endpoints, self.calls)
         self._control_server = JsonServer(control.handle)
         await self._control_server.start(self._control_port)
+        self._closing.push_async_callback(self._control_server.close)
 
     def _endpoint(self) -> Endpoint:
         endpoint = Endpoint(self.ledger, self.calls)
@@ -117,12 +130,8 @@ class LocalSui:
         return endpoint
 
     async def close(self) -> None:
-        await self._faucet_server.close()
-        await self._control_server.close()
-        for endpoint in self.endpoints.values():
-            await endpoint.close()
-        await self.ledger.close()
-        await self._running_vm.close()
+        """Close what was opened, the last first."""
+        await self._closing.aclose()
 
     async def __aenter__(self) -> LocalSui:
         await self.start()

@@ -22,8 +22,8 @@ def protocol_config() -> Any:
         "max_tx_gas": MAX_BUDGET,
         "max_gas_payment_objects": MAX_GAS_OBJECTS,
     }
-    return v2.ProtocolConfig(
-        protocol_version=PROTOCOL_VERSION,
-        feature_flags={"enable_address_balance_gas_payments": True},
-        attributes={name: str(value) for name, value in attributes.items()},
-    )
+    message = v2.ProtocolConfig(protocol_version=PROTOCOL_VERSION)
+    # Deprecated in the schema, but what today's clients read; set afterwards, as the constructor warns.
+    message.feature_flags = {"enable_address_balance_gas_payments": True}
+    message.attributes = {name: str(value) for name, value in attributes.items()}
+    return message
