@@ -19,10 +19,11 @@ from infra.local.sui.ledger.clock import ManualClock
 from infra.local.sui.ledger.digests import base58
 from infra.local.sui.ledger.errors import AbortDetail
 from infra.local.sui.ledger.ledger import Ledger, LedgerSettings
-from infra.local.sui.ledger.objects import StoredObject, WriteSet
+from infra.local.sui.ledger.objects import OwnerKind, StoredObject, WriteSet
 from infra.local.sui.ledger.type_tags import SUI
 from infra.local.sui.vm import SandboxVm
 from k3s_daas.contract.arguments import SharedRef
+from k3s_daas.sui.ledger import ChainObject, Owner
 from k3s_daas.sui.signers import FileSigner
 from k3s_daas.sui.transactions import AddressBalanceGas, Argument, ObjectRef, PtbBuilder
 
@@ -190,6 +191,16 @@ class Chain:
         found = self.find(object_id)
         assert found is not None
         return found
+
+    def read(self, object_id: bytes) -> ChainObject:
+        """The object as an adapter of the product would show it."""
+        found = self.object(object_id)
+        shared = found.owner.kind is OwnerKind.SHARED
+        owner = Owner("shared", None, found.owner.initial_version) if shared else Owner("object")
+        digests = base58(found.digest), base58(found.previous_transaction)
+        return ChainObject(
+            found.id, found.version, digests[0], found.type_tag, found.contents, owner, digests[1]
+        )
 
     def shared(self, object_id: bytes) -> SharedRef:
         return SharedRef(object_id, self.object(object_id).owner.initial_version)

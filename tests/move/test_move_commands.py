@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from k3s_daas.bcs import Reader
+from infra.local.sui.ledger.digests import base58
 from k3s_daas.contract.addresses import request_object_id
-from k3s_daas.contract.attributes import OnChainAttributes
 from k3s_daas.contract.calls import Response
 from k3s_daas.contract.events import ApiRequested, RequestProcessed
+from k3s_daas.contract.objects import ClusterState, RequestState, ResponseState, SealState
 from k3s_daas.payload import payload_hash
+from k3s_daas.rbac import Rule
 from tests.move.harness import Chain
-from tests.move.world import ANSWER, ENOUGH, PAYLOAD, POLICY, READ, ROLE, WRITE, World, hash_of
+from tests.move.world import (
+    ANSWER,
+    ENOUGH,
+    HPKE_KEY,
+    LISTENER_NAMESPACE,
+    PAYLOAD,
+    POLICY,
+    READ,
+    ROLE,
+    WRITE,
+    World,
+    hash_of,
+)
 
 
 def test_an_accepted_command_is_announced(chain: Chain, world: World) -> None:
@@ -39,29 +52,44 @@ def test_an_accepted_command_is_announced(chain: Chain, world: World) -> None:
 
 def test_the_request_lies_where_its_id_says_and_holds_hashes_only(chain: Chain, world: World) -> None:
     seal = world.holder()
-    command = world.execute(seal)
-    found = chain.object(request_object_id(world.package, seal.ref.id, command.request_id))
-    reader = Reader(found.contents)
-    assert reader.address() == found.id
-    assert reader.byte_vector() == command.request_id
-    assert reader.address() == world.executor.address
-    assert reader.address() == world.gateway.address
-    assert reader.address() == seal.owner.address
-    assert reader.string() == ROLE
-    assert OnChainAttributes.read(reader) == READ
-    assert reader.u8() == 1
-    assert reader.byte_vector() == hash_of(PAYLOAD)
-    assert reader.u64() == sum(map(len, PAYLOAD))
-    times = [reader.u64() for _ in range(5)]
-    assert times == [
-        chain.now_ms,
-        command.start_by_ms,
-        command.finish_by_ms,
-        command.answer_by_ms,
-        command.answer_by_ms + POLICY.response_ttl_ms,
-    ]
-    assert reader.option(Reader.u16) is None
-    reader.finish()
+    command = world.command(seal)
+    receipt = chain.run(world.gateway, world.executing(seal, command))
+    found = chain.read(request_object_id(world.package, seal.ref.id, command.request_id))
+    assert RequestState.decode(found) == RequestState(
+        request_id=command.request_id,
+        previous_transaction=base58(receipt.transaction.digest),
+        executor=world.executor.address,
+        gateway=world.gateway.address,
+        requester=seal.owner.address,
+        role=ROLE,
+        attributes=READ,
+        priority=1,
+        request_hash=hash_of(PAYLOAD),
+        request_size=sum(map(len, PAYLOAD)),
+        accepted_at_ms=chain.now_ms,
+        start_by_ms=command.start_by_ms,
+        finish_by_ms=command.finish_by_ms,
+        answer_by_ms=command.answer_by_ms,
+        expires_at_ms=command.answer_by_ms + POLICY.response_ttl_ms,
+        response=None,
+    )
+
+
+def test_the_product_reads_what_the_contract_wrote(chain: Chain, world: World) -> None:
+    seal = world.holder(amount=ENOUGH)
+    cluster = ClusterState.decode(chain.read(world.cluster.id))
+    assert (cluster.version, cluster.name, cluster.paused) == (1, "test", False)
+    assert (cluster.listener_namespace, cluster.policy) == (LISTENER_NAMESPACE, POLICY)
+    assert cluster.executors == {world.executor.address: HPKE_KEY}
+    assert cluster.gateways == {world.gateway.address}
+    role = cluster.roles[ROLE]
+    assert (role.priority, role.stake, role.open) == (1, 0, True)
+    assert role.rules == (Rule(("*",), ("*",), ("*",)), Rule(("get",), non_resource_urls=("/api/*",)))
+    state = SealState.decode(chain.read(seal.ref.id))
+    assert (state.ref, state.cluster, state.owner) == (seal.ref, world.cluster.id, seal.owner.address)
+    assert (state.role, state.stake, state.unbonding_ms) == (ROLE, ENOUGH, POLICY.unbonding_ms)
+    assert (state.unbonding, state.withdrawable_at_ms, state.revoked) == (0, 0, False)
+    assert set(state.sessions) == {seal.session_key}
 
 
 def test_the_hash_on_chain_is_the_one_of_the_product() -> None:
@@ -100,11 +128,10 @@ def test_an_answer_is_recorded_and_announced(chain: Chain, world: World) -> None
         accepted_at_ms=accepted_at_ms,
         answered_at_ms=chain.now_ms,
     )
-    found = chain.object(request_object_id(world.package, seal.ref.id, command.request_id))
-    assert found.previous_transaction == receipt.transaction.digest
-    expected = b"\x01" + (404).to_bytes(2, "little") + b"\x20" + hash_of(ANSWER)
-    expected += sum(map(len, ANSWER)).to_bytes(8, "little") + chain.now_ms.to_bytes(8, "little")
-    assert found.contents.endswith((chain.now_ms + POLICY.response_ttl_ms).to_bytes(8, "little") + expected)
+    found = RequestState.decode(chain.read(request_object_id(world.package, seal.ref.id, command.request_id)))
+    assert found.previous_transaction == base58(receipt.transaction.digest)
+    assert found.expires_at_ms == chain.now_ms + POLICY.response_ttl_ms
+    assert found.response == ResponseState(404, hash_of(ANSWER), sum(map(len, ANSWER)), chain.now_ms)
 
 
 def test_several_answers_go_in_one_transaction(chain: Chain, world: World) -> None:

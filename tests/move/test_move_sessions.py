@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from k3s_daas.bcs import Reader
 from k3s_daas.contract import calls
+from k3s_daas.contract.objects import SealState
 from tests.move.harness import Chain, Compose
 from tests.move.world import DAY_MS, POLICY, READ, WRITE, Seal, World, administering
 
@@ -48,16 +49,8 @@ def closing(world: World, seal: Seal, key: bytes) -> Compose:
 
 
 def sessions(chain: Chain, seal: Seal) -> dict[bytes, tuple[int, bool]]:
-    reader = Reader(chain.object(seal.ref.id).contents)
-    for _ in range(3):
-        reader.address()
-    reader.string()
-    for _ in range(5):
-        reader.u64()
-    reader.boolean()
-    listed = reader.vector(lambda one: (one.byte_vector(), (one.u64(), one.boolean())))
-    reader.finish()
-    return dict(listed)
+    found = SealState.decode(chain.read(seal.ref.id)).sessions
+    return {key: (session.expires_at_ms, session.read_only) for key, session in found.items()}
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import pytest
 
 from k3s_daas.bcs import Reader
 from k3s_daas.contract import calls
+from k3s_daas.contract.objects import SealState
 from k3s_daas.sui.transactions import PtbBuilder
 from tests.move.harness import Account, Chain, Compose, Receipt
 from tests.move.world import DAY_MS, ENOUGH, POLICY, ROLE, WRITE, Seal, World, administering
@@ -17,11 +18,8 @@ PERIOD = POLICY.unbonding_ms
 
 def amounts(chain: Chain, seal: Seal) -> tuple[int, int, int]:
     """Stake, unbonding, and when that may be withdrawn."""
-    reader = Reader(chain.object(seal.ref.id).contents)
-    for _ in range(3):
-        reader.address()
-    reader.string()
-    return reader.u64(), reader.u64(), reader.u64()
+    state = SealState.decode(chain.read(seal.ref.id))
+    return state.stake, state.unbonding, state.withdrawable_at_ms
 
 
 def unstaking(world: World, seal: Seal, amount: int) -> Compose:
