@@ -1,0 +1,130 @@
+"""The listener's place in a cluster: namespace, service account, and whom it may impersonate.
+
+RBAC's `resourceNames` are literal (no `sui:*`), so the ClusterRole enumerates the owners of seals as users
+and the roles as groups; the extras' values vary, so only their keys are named. The service account can do
+nothing else, and no name that begins with `system:` ever gets in.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+Manifest = dict[str, Any]
+
+SERVICE_ACCOUNT = "daas-listener"
+IMPERSONATOR = "daas-listener-impersonator"
+FIELD_MANAGER = "daas"
+EXTRA_KEYS = ("daas.io/seal", "daas.io/request-id")
+
+_RBAC = "rbac.authorization.k8s.io"
+_LABELS = {"app.kubernetes.io/part-of": "k3s-daas", "app.kubernetes.io/managed-by": "daas"}
+_OWNER = re.compile(r"sui:0x[0-9a-f]{64}", re.ASCII)
+_ROLE = re.compile(r"[a-z0-9-]{1,63}", re.ASCII)
+
+# Where each kind that we apply lives: the server's own paths, so that no discovery is needed.
+_PATHS = {
+    "Namespace": "/api/v1/namespaces",
+    "ServiceAccount": "/api/v1/namespaces/{namespace}/serviceaccounts",
+    "ClusterRole": f"/apis/{_RBAC}/v1/clusterroles",
+    "ClusterRoleBinding": f"/apis/{_RBAC}/v1/clusterrolebindings",
+}
+
+
+def listener_manifests(
+    namespace: str, owners: Sequence[str], roles: Sequence[str] | Mapping[str, str]
+) -> list[Manifest]:
+    """The manifests, in the order in which they can be applied.
+
+    `owners` are user names `sui:0x…`. `roles` are the contract's roles; a mapping also names the ClusterRole
+    that each role's group `daas:role:<role>` is bound to, without one the group is bound to `view`.
+    Raises `ValueError` for a name that is none of ours: nobody else may ever be impersonated.
+    """
+    bindings = dict(roles) if isinstance(roles, Mapping) else dict.fromkeys(roles, "view")
+    for owner in owners:
+        if not _OWNER.fullmatch(owner):
+            raise ValueError(f"{owner!r} is not the user name of a seal's owner (sui:0x and 64 hex digits)")
+    for role in bindings:
+        if not _ROLE.fullmatch(role):
+            raise ValueError(f"{role!r} is not the name of a role (1 to 63 of a-z, 0-9 and -)")
+    return [
+        _manifest("v1", "Namespace", namespace),
+        _manifest("v1", "ServiceAccount", SERVICE_ACCOUNT, namespace=namespace),
+        _impersonator(owners, bindings),
+        _binding(
+            IMPERSONATOR,
+            IMPERSONATOR,
+            {"kind": "ServiceAccount", "name": SERVICE_ACCOUNT, "namespace": namespace},
+        ),
+        *(
+            _binding(
+                f"daas-role-{role}",
+                cluster_role,
+                {"kind": "Group", "apiGroup": _RBAC, "name": role_group(role)},
+            )
+            for role, cluster_role in bindings.items()
+        ),
+    ]
+
+
+def role_group(role: str) -> str:
+    """The Kubernetes group of a role's holders."""
+    return f"daas:role:{role}"
+
+
+def apply(api: Any, manifests: Iterable[Manifest]) -> None:
+    """Applies the manifests by server-side apply. `api` is a `kubernetes.client.ApiClient`.
+
+    Raises `kubernetes.client.ApiException` if the cluster refuses, `urllib3.exceptions.HTTPError` if it
+    cannot be reached.
+    """
+    for manifest in manifests:
+        metadata = manifest["metadata"]
+        collection = _PATHS[manifest["kind"]].format(namespace=metadata.get("namespace", ""))
+        request = api.param_serialize(
+            method="PATCH",
+            resource_path=f"{collection}/{metadata['name']}",
+            # Ours by name: a field that somebody edited by hand is taken back.
+            query_params=[("fieldManager", FIELD_MANAGER), ("force", "true")],
+            header_params={"Content-Type": "application/apply-patch+yaml", "Accept": "application/json"},
+            # JSON is YAML; as text, because the client would not encode this content type.
+            body=json.dumps(manifest),
+            auth_settings=["BearerToken"],
+        )
+        response = api.call_api(*request)
+        response.read()
+        api.response_deserialize(response, {})
+
+
+def _impersonator(owners: Sequence[str], roles: Iterable[str]) -> Manifest:
+    """An empty `resourceNames` would mean everybody, so a rule without names is left out."""
+    rules: list[Manifest] = []
+    if owners:
+        rules.append(_impersonate("", ["users"], sorted(set(owners))))
+    groups = sorted({role_group(role) for role in roles})
+    if groups:
+        rules.append(_impersonate("", ["groups"], groups))
+    extras = _impersonate("authentication.k8s.io", [f"userextras/{key}" for key in EXTRA_KEYS])
+    return {**_manifest(f"{_RBAC}/v1", "ClusterRole", IMPERSONATOR), "rules": [*rules, extras]}
+
+
+def _impersonate(group: str, resources: list[str], names: list[str] | None = None) -> Manifest:
+    rule: Manifest = {"apiGroups": [group], "resources": resources, "verbs": ["impersonate"]}
+    return rule if names is None else {**rule, "resourceNames": names}
+
+
+def _binding(name: str, cluster_role: str, subject: Manifest) -> Manifest:
+    return {
+        **_manifest(f"{_RBAC}/v1", "ClusterRoleBinding", name),
+        "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": cluster_role},
+        "subjects": [subject],
+    }
+
+
+def _manifest(api_version: str, kind: str, name: str, namespace: str | None = None) -> Manifest:
+    metadata: Manifest = {"name": name, "labels": dict(_LABELS)}
+    if namespace is not None:
+        metadata["namespace"] = namespace
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata}
