@@ -10,7 +10,7 @@ import ssl
 import struct
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from grpclib.client import Channel
@@ -29,6 +29,8 @@ _BROKEN = (StreamTerminatedError, OSError, H2Error)
 _UNREADABLE = (ProtocolError, AssertionError, ValueError, TypeError, LookupError, EOFError, struct.error)
 _HTTPS_PORT = 443
 _HTTP_PORT = 80
+# Cancelling a call takes one round of the event loop; this only bounds a bug.
+_RESET_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,24 +87,22 @@ class GrpcConnection:
 
         Raises `StatusReplyError` for a gRPC status, else `LedgerUnavailableError`.
         """
+        deadline = asyncio.get_running_loop().time() + timeout_s
         broken: BaseException | None = None
-        try:
-            async with asyncio.timeout(timeout_s):
-                for _ in range(2):
-                    try:
-                        return await call(self._open())
-                    except GRPCError as error:
-                        raise StatusReplyError(
-                            error.status.name, error.message or "", after_break=broken is not None
-                        ) from error
-                    except TimeoutError:
-                        raise
-                    except _BROKEN as error:
-                        broken = error
-        except TimeoutError as error:
-            raise LedgerUnavailableError(f"the {self} did not answer within {timeout_s:g} s") from error
-        except _UNREADABLE as error:
-            raise ForgedReplyError(f"the {self} sent a reply that cannot be read") from error
+        for _ in range(2):
+            try:
+                return await _isolated(call(self._open()), deadline - asyncio.get_running_loop().time())
+            except GRPCError as error:
+                after_break = broken is not None
+                raise StatusReplyError(
+                    error.status.name, error.message or "", after_break=after_break
+                ) from error
+            except TimeoutError as error:
+                raise LedgerUnavailableError(f"the {self} did not answer within {timeout_s:g} s") from error
+            except _BROKEN as error:
+                broken = error
+            except _UNREADABLE as error:
+                raise ForgedReplyError(f"the {self} sent a reply that cannot be read") from error
         raise self._unreachable(broken) from broken
 
     async def stream(
@@ -115,9 +115,8 @@ class GrpcConnection:
         messages = call(self._open())
         try:
             while True:
-                try:
-                    message = await self._next(messages, idle_timeout_s)
-                except StopAsyncIteration:
+                message = await self._next(messages, idle_timeout_s)
+                if message is None:
                     return
                 yield message
         finally:
@@ -154,10 +153,10 @@ class GrpcConnection:
             _http2_min_sent_ping_interval_without_data=interval / 2,
         )
 
-    async def _next(self, messages: AsyncGenerator[T, None], idle_timeout_s: float) -> T:
+    async def _next(self, messages: AsyncGenerator[T, None], idle_timeout_s: float) -> T | None:
+        """The next message, or None at the end of the stream."""
         try:
-            async with asyncio.timeout(idle_timeout_s):
-                return await anext(messages)
+            return await _isolated(anext(messages, None), idle_timeout_s)
         except GRPCError as error:
             raise LedgerUnavailableError(
                 f"the {self} ended the stream: {error.status.name} {error.message or ''}"
@@ -173,6 +172,39 @@ class GrpcConnection:
         return LedgerUnavailableError(
             f"no connection to the {self} ({type(cause).__name__}: {cause}): check that it runs"
         )
+
+
+async def _isolated(call: Awaitable[T], timeout_s: float) -> T:
+    """Awaits a grpclib call in a task of its own, for at most `timeout_s`; raises what the call raises.
+
+    grpclib cancels the task that waits in a call when the connection breaks, turns that into an error, and
+    never takes the cancellation back. In the caller's task that would break its timeouts and task groups.
+    """
+
+    async def run() -> T:
+        return await call
+
+    task = asyncio.create_task(run())
+    try:
+        done, _ = await asyncio.wait({task}, timeout=max(timeout_s, 0))
+        if not done:
+            task.cancel()
+            # Lets grpclib reset the stream, so that the endpoint stops working on it.
+            await asyncio.wait({task}, timeout=_RESET_TIMEOUT_S)
+            raise TimeoutError
+    finally:
+        if not task.done():
+            task.cancel()
+        task.add_done_callback(_retrieve)
+    if task.cancelled():
+        raise StreamTerminatedError("the call was cancelled from within")
+    return task.result()
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    """Looks at an abandoned call's exception, so that asyncio does not report it as forgotten."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _verifying(tls: ssl.SSLContext | None) -> ssl.SSLContext:

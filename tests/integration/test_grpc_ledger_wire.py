@@ -210,6 +210,22 @@ async def test_a_broken_connection_is_tried_once_more_with_the_same_bytes() -> N
     assert bytes(first) == bytes(second)
 
 
+async def test_a_broken_connection_leaves_the_callers_own_timeouts_intact() -> None:
+    """grpclib cancels the waiting task and never takes it back: an outer timeout would then escape as a
+    cancellation."""
+
+    async def break_then_hang(_: Any, __: Any) -> None:
+        await asyncio.Event().wait()
+
+    async with ledger_at(breaks_first(break_then_hang)) as (ledger, _):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await ledger.execute(TRANSACTION, SIGNATURE)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
 async def test_a_connection_that_breaks_twice_is_unavailable() -> None:
     async with ledger_at(breaks_first(breaks_first(replies()))) as (ledger, endpoint):
         with pytest.raises(LedgerUnavailableError):
