@@ -102,7 +102,7 @@ def _answer(gateway: Callable[[], CommandGateway], current: Request, now_ms: int
 
 
 def _default_accept(request: Request, get_response: Callable[[Any], Response]) -> Response:
-    """Chalice refuses a binary reply to a request without Accept, which HTTP allows and API servers answer."""
+    """Chalice refuses a binary reply to a request without Accept, which HTTP allows."""
     if "accept" not in request.headers:
         request.headers = CaseInsensitiveMapping({**request.headers, "accept": "*/*"})
     return get_response(request)

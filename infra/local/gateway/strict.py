@@ -96,7 +96,8 @@ def _canonical_target(target: str) -> str | None:
     """The target as Chalice's matcher can read it without loss; None for what no client may send."""
     if not target.startswith("/") or not target.isascii() or not target.isprintable():
         return None
-    if " " in target or "#" in target:
+    # Chalice's matcher would take a leading "//api" for a host name, and drop what follows a "#".
+    if target.startswith("//") or " " in target or "#" in target:
         return None
     path, mark, query = target.partition("?")
     try:
