@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from infra.local.sui.compiler import CompiledPackage, compile_package
-from tests.move.harness import Chain
+from tests.move.harness import ROOT, Chain
 from tests.move.world import World
 
-MOVE = Path("move")
-BYTECODE = Path("build/move/bytecode.json")
+MOVE = ROOT / "move"
+BYTECODE = ROOT / "build" / "move" / "bytecode.json"
 
 
 @pytest.fixture(scope="session")

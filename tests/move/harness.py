@@ -27,7 +27,8 @@ from k3s_daas.sui.ledger import ChainObject, Owner
 from k3s_daas.sui.signers import FileSigner
 from k3s_daas.sui.transactions import AddressBalanceGas, Argument, ObjectRef, PtbBuilder
 
-SOURCES = Path("move/sources")
+ROOT = Path(__file__).parents[2]
+SOURCES = ROOT / "move" / "sources"
 START_MS = 1_750_000_000_000
 SUI_MIST = 1_000_000_000
 _ACCOUNTS = 200

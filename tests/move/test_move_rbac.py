@@ -13,7 +13,7 @@ from k3s_daas.contract.attributes import OnChainAttributes
 from tests.move.harness import Chain
 from tests.move.world import LISTENER_NAMESPACE, Seal, World, administering
 
-TABLE = json.loads(Path("tests/move/rbac_vectors.json").read_text())
+TABLE = json.loads((Path(__file__).parent / "rbac_vectors.json").read_text())
 VECTORS: list[dict[str, Any]] = TABLE["vectors"]
 DNS = "a" * 63
 
