@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--token-file",
         type=Path,
         required=True,
-        help='who may connect: lines of token,user,uid,"group,group" (there is no anonymous access)',
+        help='who may connect: lines of token,user,"group,group" (there is no anonymous access)',
     )
     parser.add_argument("--audit-log", type=Path, help="append one JSON line per request to this file")
     given = parser.parse_args(arguments)

@@ -66,13 +66,19 @@ class _Face:
             response = await self._answered(request, info, query, wanted or user)
         except ApiError as error:
             response = _status(error)
-        except Exception:  # noqa: BLE001 - a bug is logged, and answered without its traceback
+        except Exception:
             logger.exception("%s %s failed", request.method, info.path)
             response = _status(
                 ApiError(500, "InternalError", "Internal error occurred: see the server's log")
             )
-        agent = request.headers.get("user-agent", "")
-        cluster.audit.record(timestamp(cluster.clock()), info, response.status_code, user, wanted, agent)
+        cluster.audit.record(
+            timestamp(cluster.clock()),
+            info,
+            response.status_code,
+            user=user,
+            impersonated=wanted,
+            agent=request.headers.get("user-agent", ""),
+        )
         response.headers["Audit-Id"] = cluster.next_audit_id()
         return _compressed(request, response)
 
@@ -161,27 +167,32 @@ class _Face:
             form = negotiate(accept, DISCOVERY)
             if form.transform:
                 return _encoded(discovery.aggregated(registry, core=path == "api"), form)
+        if path.startswith("openapi/v3/"):
+            return self._openapi(request, path.removeprefix("openapi/v3/"))
+        found = self._document(path)
+        if found is None:
+            raise no_such_path()
+        return _encoded(found, negotiate(accept, set()))
+
+    def _document(self, path: str) -> Json | None:
+        registry = self._cluster.registry
         found: Json | None = None
         match path.split("/"):
             case ["version"]:
                 found = discovery.VERSION
+            case ["openapi", "v3"]:
+                found = self._cluster.openapi.index()
             case ["api"]:
                 found = discovery.core_versions()
             case ["apis"]:
                 found = discovery.group_list(registry)
-            case ["api", version]:
-                found = discovery.resource_list(registry, "", version)
             case ["apis", group]:
                 found = discovery.group(registry, group)
+            case ["api", version]:
+                found = discovery.resource_list(registry, "", version)
             case ["apis", group, version]:
                 found = discovery.resource_list(registry, group, version)
-            case ["openapi", "v3"]:
-                found = self._cluster.openapi.index()
-            case ["openapi", "v3", *rest]:
-                return self._openapi(request, "/".join(rest))
-        if found is None:
-            raise no_such_path()
-        return _encoded(found, negotiate(accept, set()))
+        return found
 
     def _openapi(self, request: Request, prefix: str) -> Response:
         document = self._cluster.openapi.document(prefix)

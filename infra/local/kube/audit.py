@@ -28,6 +28,7 @@ class AuditLog:
         at: str,
         request: RequestInfo,
         code: int,
+        *,
         user: User | None,
         impersonated: User | None,
         agent: str = "",

@@ -62,7 +62,7 @@ class Impersonation:
 
 
 def load_tokens(path: Path) -> dict[str, User]:
-    """Reads `token,user,uid,"group,group"` lines, the format of kube-apiserver's --token-auth-file.
+    """Reads lines of `token,user` or `token,user,"group,group"`; `#` starts a comment.
 
     Raises ValueError with the line number, never with the token.
     """
@@ -71,10 +71,13 @@ def load_tokens(path: Path) -> dict[str, User]:
         for number, row in enumerate(csv.reader(file), 1):
             if not row or row[0].startswith("#"):
                 continue
-            if len(row) < 3 or not row[0].strip() or not row[1].strip():
-                raise ValueError(f"{path}, line {number}: expected token,user,uid[,groups]")
-            groups = tuple(g.strip() for g in row[3].split(",")) if len(row) > 3 and row[3] else ()
-            found[row[0].strip()] = User(row[1].strip(), (*groups, AUTHENTICATED), row[2].strip())
+            token, user, listed, *more = (*(cell.strip() for cell in row), "", "")[: max(len(row), 3)]
+            if not token or not user or more:
+                raise ValueError(f'{path}, line {number}: expected token,user,"group,group"')
+            if token in found:
+                raise ValueError(f"{path}, line {number}: this token is already that of another user")
+            groups = tuple(group.strip() for group in listed.split(",") if group.strip())
+            found[token] = User(user, (*groups, AUTHENTICATED))
     return found
 
 
@@ -121,7 +124,7 @@ class Authenticator:
 
 
 def impersonation(headers: Iterable[tuple[str, str]]) -> Impersonation | None:
-    """Reads the Impersonate-* headers (names in any case); None if there are none. 400 if they make no sense."""
+    """Reads the Impersonate-* headers (names in any case); None if there are none. 400 without a user."""
     user = uid = ""
     groups: list[str] = []
     extra: dict[str, tuple[str, ...]] = {}

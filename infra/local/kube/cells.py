@@ -21,25 +21,28 @@ def age(since: str | None, now: datetime) -> str:
 
 
 def duration(seconds: int) -> str:
-    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
-    if seconds < 0:
-        return "0s"
     if seconds < 120:
-        return f"{seconds}s"
-    if minutes < 10:
-        return f"{minutes}m{seconds % 60}s" if seconds % 60 else f"{minutes}m"
-    if minutes < 180:
-        return f"{minutes}m"
-    if hours < 8:
-        return f"{hours}h{minutes % 60}m" if minutes % 60 else f"{hours}h"
-    if hours < 48:
-        return f"{hours}h"
-    if days < 8:
-        return f"{days}d{hours % 24}h" if hours % 24 else f"{days}d"
-    if days < 365 * 2:
-        return f"{days}d"
-    years, rest = divmod(days, 365)
-    return f"{years}y{rest}d" if years < 8 and rest else f"{years}y"
+        return f"{max(seconds, 0)}s"
+    # Up to which number of seconds two units are shown, or one; larger spans come later.
+    day, hour, minute = 86400, 3600, 60
+    for limit, unit, small in (
+        (10 * minute, ("m", minute), ("s", 1)),
+        (180 * minute, ("m", minute), None),
+        (8 * hour, ("h", hour), ("m", minute)),
+        (48 * hour, ("h", hour), None),
+        (8 * day, ("d", day), ("h", hour)),
+        (730 * day, ("d", day), None),
+        (8 * 365 * day, ("y", 365 * day), ("d", day)),
+    ):
+        if seconds < limit:
+            return _in_units(seconds, unit, small)
+    return _in_units(seconds, ("y", 365 * day), None)
+
+
+def _in_units(seconds: int, unit: tuple[str, int], small: tuple[str, int] | None) -> str:
+    count, rest = divmod(seconds, unit[1])
+    tail = f"{rest // small[1]}{small[0]}" if small and rest // small[1] else ""
+    return f"{count}{unit[0]}{tail}"
 
 
 def labels_text(labels: dict[str, str] | None) -> str:
@@ -358,8 +361,13 @@ BUILT_IN: dict[tuple[str, str], tuple[list[str], Row]] = {
     ("", "ReplicationController"): (_REPLICAS, _replica_set),
     ("apps", "StatefulSet"): (["Name", "Ready", "Age", "Containers+", "Images+"], _stateful_set),
     ("apps", "DaemonSet"): (
-        ["Name", *(f"{n}:integer" for n in ("Desired", "Current", "Ready", "Up-to-date", "Available"))]
-        + ["Node Selector", "Age", *_WIDE],
+        [
+            "Name",
+            *(f"{n}:integer" for n in ("Desired", "Current", "Ready", "Up-to-date", "Available")),
+            "Node Selector",
+            "Age",
+            *_WIDE,
+        ],
         _daemon_set,
     ),
     ("batch", "Job"): (["Name", "Status", "Completions", "Duration", "Age", *_WIDE], _job),
@@ -369,13 +377,33 @@ BUILT_IN: dict[tuple[str, str], tuple[list[str], Row]] = {
     ),
     ("", "Service"): (["Name", "Type", "Cluster-IP", "External-IP", "Port(s)", "Age", "Selector+"], _service),
     ("", "Node"): (
-        ["Name", "Status", "Roles", "Age", "Version", "Internal-IP+", "External-IP+", "OS-Image+"]
-        + ["Kernel-Version+", "Container-Runtime+"],
+        [
+            "Name",
+            "Status",
+            "Roles",
+            "Age",
+            "Version",
+            "Internal-IP+",
+            "External-IP+",
+            "OS-Image+",
+            "Kernel-Version+",
+            "Container-Runtime+",
+        ],
         _node,
     ),
     ("", "Event"): (
-        ["Last Seen", "Type", "Reason", "Object", "Subobject+", "Source+", "Message", "First Seen+"]
-        + ["Count:integer+", "Name+"],
+        [
+            "Last Seen",
+            "Type",
+            "Reason",
+            "Object",
+            "Subobject+",
+            "Source+",
+            "Message",
+            "First Seen+",
+            "Count:integer+",
+            "Name+",
+        ],
         _event,
     ),
     ("", "Namespace"): (["Name", "Status", "Age"], _simple(_namespace_phase)),
@@ -389,8 +417,17 @@ BUILT_IN: dict[tuple[str, str], tuple[list[str], Row]] = {
     ),
     ("", "ServiceAccount"): (["Name", "Age"], _simple()),
     ("", "PersistentVolumeClaim"): (
-        ["Name", "Status", "Volume", "Capacity", "Access Modes", "StorageClass", "VolumeAttributesClass"]
-        + ["Age", "VolumeMode+"],
+        [
+            "Name",
+            "Status",
+            "Volume",
+            "Capacity",
+            "Access Modes",
+            "StorageClass",
+            "VolumeAttributesClass",
+            "Age",
+            "VolumeMode+",
+        ],
         _claim,
     ),
     ("", "Endpoints"): (["Name", "Endpoints", "Age"], _endpoints),
@@ -421,8 +458,13 @@ BUILT_IN: dict[tuple[str, str], tuple[list[str], Row]] = {
     ("scheduling.k8s.io", "PriorityClass"): (
         ["Name", "Value:integer", "Global-Default:boolean", "Age", "PreemptionPolicy"],
         lambda o, now: (
-            [_name(o), o.get("value"), bool(o.get("globalDefault")), _age(o, now)]
-            + [o.get("preemptionPolicy", "PreemptLowerPriority")]
+            [
+                _name(o),
+                o.get("value"),
+                bool(o.get("globalDefault")),
+                _age(o, now),
+                o.get("preemptionPolicy", "PreemptLowerPriority"),
+            ]
         ),
     ),
     ("storage.k8s.io", "StorageClass"): (

@@ -259,7 +259,10 @@ def _autoscaler(obj: Json) -> None:
     spec = obj.setdefault("spec", {})
     target = {"type": "Utilization", "averageUtilization": 80}
     _fill(spec, minReplicas=1)
-    _fill(spec, metrics=[{"type": "Resource", "resource": {"name": "cpu", "target": target}}])
+    if obj["apiVersion"] == "autoscaling/v1":
+        _fill(spec, targetCPUUtilizationPercentage=80)
+    else:
+        _fill(spec, metrics=[{"type": "Resource", "resource": {"name": "cpu", "target": target}}])
     _fill(obj, status={"desiredReplicas": 0})
 
 

@@ -20,7 +20,7 @@ FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 
 @dataclass(frozen=True)
 class DeleteOptions:
-    """`metav1.DeleteOptions`: the body of a DELETE, or its query. `grace_seconds` None: the type's default."""
+    """`metav1.DeleteOptions`: the body of a DELETE, or its query. No `grace_seconds`: the type's default."""
 
     grace_seconds: int | None = None
     propagation: str = ""

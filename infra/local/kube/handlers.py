@@ -105,19 +105,23 @@ class Handlers:
             return self._review(resource, call)
         if call.info.subresource:
             return self._subresource(resource, call)
-        in_path = call.info.verb not in ("list", "deletecollection", "create") and bool(call.info.name)
-        match call.method:
-            case "GET" | "HEAD":
-                return self._get(resource, call) if in_path else self._list(resource, call)
-            case "POST" if not call.info.name:
-                return self._create(resource, call)
-            case "PUT" if in_path:
-                return self._update(resource, call)
-            case "PATCH" if in_path:
-                return self._patch(resource, call)
-            case "DELETE":
-                return self._delete(resource, call) if in_path else self._delete_collection(resource, call)
-        raise method_not_allowed()
+        # A list's name comes from its field selector, not from its path.
+        named = bool(call.info.name) and call.info.verb not in ("list", "deletecollection")
+        handlers: dict[tuple[str, bool], Callable[[Resource, Call], Answer]] = {
+            ("GET", True): self._get,
+            ("GET", False): self._list,
+            ("HEAD", True): self._get,
+            ("HEAD", False): self._list,
+            ("POST", False): self._create,
+            ("PUT", True): self._update,
+            ("PATCH", True): self._patch,
+            ("DELETE", True): self._delete,
+            ("DELETE", False): self._delete_collection,
+        }
+        handler = handlers.get((call.method, named))
+        if handler is None:
+            raise method_not_allowed()
+        return handler(resource, call)
 
     # --- reading
 
@@ -141,7 +145,7 @@ class Handlers:
             raise bad_request(f'fieldValidation: Unsupported value: "{validation}"')
         manager = call.query.get("fieldManager") or call.agent.partition("/")[0] or "unknown"
         force = call.query.get("force") in ("1", "true", "True")
-        return WriteOptions(manager, bool(dry_run), validation, force)
+        return WriteOptions(manager, bool(dry_run), validation, force, call.info.subresource)
 
     def _body(self, call: Call) -> Any:
         body = decode_body(call.content_type, call.body)
@@ -169,14 +173,14 @@ class Handlers:
         updated = self._operations.update(resource, namespace, call.info.name, lambda _: body, options)
         return Answer(obj=updated, resource=resource, warnings=options.warnings)
 
-    def _patch(self, resource: Resource, call: Call, subresource: str = "") -> Answer:
+    def _patch(self, resource: Resource, call: Call) -> Answer:
         options, namespace, name = self._options(call), call.object_namespace(resource), call.info.name
         if _media_type(call) == APPLY_PATCH:
             if not call.query.get("fieldManager"):
                 raise bad_request("fieldManager is required for apply patch")
             config = self._body(call)
             self._check_grants(resource, call, namespace, config)
-            applied, created = self._operations.apply(resource, namespace, name, config, options, subresource)
+            applied, created = self._operations.apply(resource, namespace, name, config, options)
             return Answer(201 if created else 200, applied, resource=resource, warnings=options.warnings)
         if options.force:
             raise bad_request("force may only be used with server-side apply")
@@ -187,7 +191,7 @@ class Handlers:
             self._check_grants(resource, call, namespace, patched)
             return patched
 
-        updated = self._operations.update(resource, namespace, name, checked, options, subresource)
+        updated = self._operations.update(resource, namespace, name, checked, options)
         return Answer(obj=updated, resource=resource, warnings=options.warnings)
 
     def _patcher(self, resource: Resource, call: Call) -> Callable[[Json], Any]:
@@ -277,31 +281,30 @@ class Handlers:
     def _subresource(self, resource: Resource, call: Call) -> Answer:
         sub, name, namespace = call.info.subresource, call.info.name, call.object_namespace(resource)
         subresources.check_subresource(resource, sub, call.method)
-        reading = call.method in ("GET", "HEAD")
         if sub in subresources.NEEDS_A_CONTAINER:
             self._operations.get(resource, namespace, name)
             raise subresources.no_container(sub)
         if sub == "scale":
             return self._scale(resource, call)
-        if reading:
+        if call.method == "POST":
+            return Answer(201, self._act(resource, call))
+        if call.method in ("GET", "HEAD"):
             return self._get(resource, call)
-        if sub == "eviction":
-            return Answer(
-                201, subresources.evict(self._operations, resource, namespace, name, self._body(call))
-            )
-        if sub == "binding":
-            return Answer(
-                201, subresources.bind(self._operations, resource, namespace, name, self._body(call))
-            )
-        if sub == "token":
-            body, issuer = self._body(call), self._authenticator
-            token = subresources.request_token(self._operations, issuer, resource, namespace, name, body)
-            return Answer(201, token)
         if call.method == "PATCH":
-            return self._patch(resource, call, sub)
-        options, body = self._options(call), self._body(call)
-        updated = self._operations.update(resource, namespace, name, lambda _: body, options, sub)
-        return Answer(obj=updated, resource=resource, warnings=options.warnings)
+            return self._patch(resource, call)
+        return self._update(resource, call)
+
+    def _act(self, resource: Resource, call: Call) -> Json:
+        """The subresources that are verbs: eviction, binding and token."""
+        name, namespace, body = call.info.name, call.object_namespace(resource), self._body(call)
+        if not isinstance(body, dict):
+            raise bad_request("the body must be an object")
+        if call.info.subresource == "eviction":
+            return subresources.evict(self._operations, resource, namespace, name, body)
+        if call.info.subresource == "binding":
+            return subresources.bind(self._operations, resource, namespace, name, body)
+        account = self._operations.get(resource, namespace, name)
+        return subresources.request_token(self._operations, self._authenticator, account, body)
 
     def _scale(self, resource: Resource, call: Call) -> Answer:
         namespace, name = call.object_namespace(resource), call.info.name
@@ -321,7 +324,7 @@ class Handlers:
             body = self._body(call)
             change = lambda _: copy.deepcopy(body)  # noqa: E731
         return Answer(
-            obj=subresources.write_scale(self._operations, resource, namespace, name, change, options)
+            obj=subresources.write_scale(self._operations, resource, (namespace, name), change, options)
         )
 
 

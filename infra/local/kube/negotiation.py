@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,8 +77,6 @@ def decode_body(content_type: str, body: bytes) -> Any:
 
 
 def _json(body: bytes) -> Any:
-    import json
-
     return json.loads(body)
 
 

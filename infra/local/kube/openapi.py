@@ -13,7 +13,7 @@ from copy import deepcopy
 
 from infra.local.kube.errors import Json
 from infra.local.kube.registry import Registry, Resource
-from infra.local.kube.schema import REF, model_schema, references, resource_schema
+from infra.local.kube.schema import REF, named_schema, references, resource_schema, schema_name
 
 _QUERY_PARAMETERS = ("dryRun", "fieldManager", "fieldValidation", "force")
 
@@ -56,9 +56,9 @@ def _encode(document: Json) -> bytes:
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def schema_name(resource: Resource) -> str:
+def component_name(resource: Resource) -> str:
     if resource.model:
-        return resource.model
+        return schema_name(resource.model)
     reverse_domain = ".".join(reversed(resource.group.split(".")))
     return f"{reverse_domain}.{resource.version}.{resource.kind}"
 
@@ -67,7 +67,7 @@ def _document(resources: list[Resource]) -> Json:
     schemas: dict[str, Json] = {}
     paths: Json = {}
     for resource in resources:
-        name = schema_name(resource)
+        name = component_name(resource)
         kind = {"group": resource.group, "version": resource.version, "kind": resource.kind}
         schema = deepcopy(resource_schema(resource))
         schema["x-kubernetes-group-version-kind"] = [kind]
@@ -77,7 +77,7 @@ def _document(resources: list[Resource]) -> Json:
     while pending:
         name = pending.pop()
         if name not in schemas:
-            schemas[name] = model_schema(name)
+            schemas[name] = named_schema(name)
             pending |= references(schemas[name]) - schemas.keys()
     return {
         "openapi": "3.0.0",

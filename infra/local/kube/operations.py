@@ -51,6 +51,8 @@ class WriteOptions:
     dry_run: bool = False
     field_validation: str = "Warn"
     force: bool = False
+    subresource: str = ""
+    """What is written: `status`, … or the object itself."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -143,7 +145,6 @@ class Operations:
         name: str,
         change: Callable[[Json], Any],
         options: WriteOptions,
-        subresource: str = "",
     ) -> Json:
         """Stores what `change` makes of a copy of the current object.
 
@@ -151,7 +152,7 @@ class Operations:
         """
         old = self.get(resource, namespace, name)
         new = self.decoded(resource, change(copy.deepcopy(old)), options)
-        return self._replace(resource, old, new, options, subresource, applied=False)
+        return self._replace(resource, old, new, options, applied=False)
 
     def apply(
         self,
@@ -160,7 +161,6 @@ class Operations:
         name: str,
         config: Any,
         options: WriteOptions,
-        subresource: str = "",
     ) -> tuple[Json, bool]:
         """Server-side apply; the second value says whether the object was created."""
         if not isinstance(config, dict):
@@ -170,13 +170,13 @@ class Operations:
             raise bad_request("metadata.managedFields must be nil")
         if config["metadata"].setdefault("name", name) != name:
             raise bad_request(f"the name of the object ({config['metadata']['name']}) does not match {name}")
-        schema, manager = resource_schema(resource), _manager(resource, options, subresource)
+        schema, manager = resource_schema(resource), _manager(resource, options)
         stored = self.store.get(resource.key, namespace, name)
         old = None if stored is None else present(resource, stored)
         expected = config["metadata"].pop("resourceVersion", None)
         if old is not None and expected not in (None, "", old["metadata"]["resourceVersion"]):
             raise modified(resource, name)
-        if old is None and subresource:
+        if old is None and options.subresource:
             raise not_found(resource, name)
         new = apply.server_side_apply(old, config, schema, manager, self.now(), force=options.force)
         if old is None:
@@ -184,7 +184,7 @@ class Operations:
                 raise not_found(resource, name)
             return self._insert(resource, namespace, new, options, applied=True), True
         new = copy.deepcopy(new)
-        return self._replace(resource, old, new, options, subresource, applied=True), False
+        return self._replace(resource, old, new, options, applied=True), False
 
     def _replace(
         self,
@@ -192,21 +192,12 @@ class Operations:
         old: Json,
         new: Json,
         options: WriteOptions,
-        subresource: str,
         *,
         applied: bool,
     ) -> Json:
         name, before = old["metadata"]["name"], old["metadata"]
         metadata: Json = new["metadata"]
-        if metadata.get("name", name) != name:
-            raise bad_request(
-                f"the name of the object ({metadata['name']}) does not match the name on the URL"
-            )
-        if metadata.get("uid") not in (None, "", before["uid"]):
-            why = f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: {before['uid']}"
-            raise conflict(resource, name, why)
-        if metadata.get("resourceVersion") not in (None, "", before["resourceVersion"]):
-            raise modified(resource, name)
+        _check_identity(resource, before, metadata)
         for kept in _PRESERVED:
             metadata.pop(kept, None)
             if kept in before:
@@ -214,16 +205,16 @@ class Operations:
         metadata["resourceVersion"] = before["resourceVersion"]
         if not metadata.get("managedFields") and "managedFields" in before:
             metadata["managedFields"] = before["managedFields"]
-        new = _confined(resource, old, new, subresource)
+        new = _confined(resource, old, new, options.subresource)
         schema = resource_schema(resource)
-        if not subresource:
+        if not options.subresource:
             apply_defaults(resource, new, schema)
             if has_generation(resource) and _content(new) != _content(old):
                 new["metadata"]["generation"] = before.get("generation", 0) + 1
             if causes := [*causes_of(resource, new), *update_causes(resource, old, new)]:
                 raise invalid(resource, name, causes)
         if not applied:
-            manager = _manager(resource, options, subresource)
+            manager = _manager(resource, options)
             new = apply.record_update(old, new, schema, manager, self.now())
         if options.dry_run:
             return new
@@ -251,8 +242,8 @@ class Operations:
             given = body.get(name)
             if given is not None and given != expected:
                 raise bad_request(
-                    f"the API version in the data ({body.get('apiVersion')}) or its kind ({body.get('kind')}) "
-                    f"does not match the expected {resource.api_version} {resource.kind}"
+                    f"the API version in the data ({body.get('apiVersion')}) or its kind ({body.get('kind')})"
+                    f" does not match the expected {resource.api_version} {resource.kind}"
                 )
         if body.get("metadata") is not None and not isinstance(body["metadata"], dict):
             raise bad_request("metadata must be an object")
@@ -278,9 +269,21 @@ class Operations:
             options.warnings.extend(found)
 
 
-def _manager(resource: Resource, options: WriteOptions, subresource: str = "") -> apply.Manager:
-    ignores_status = resource.has_status() and not subresource
-    return apply.Manager(options.manager, resource.api_version, subresource, ignores_status)
+def _manager(resource: Resource, options: WriteOptions) -> apply.Manager:
+    ignores_status = resource.has_status() and not options.subresource
+    return apply.Manager(options.manager, resource.api_version, options.subresource, ignores_status)
+
+
+def _check_identity(resource: Resource, before: Json, metadata: Json) -> None:
+    """400 for another name, 409 for another uid or an outdated resourceVersion."""
+    name, uid = before["name"], before["uid"]
+    if metadata.get("name", name) != name:
+        raise bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL")
+    if metadata.get("uid") not in (None, "", uid):
+        why = f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: {uid}"
+        raise conflict(resource, name, why)
+    if metadata.get("resourceVersion") not in (None, "", before["resourceVersion"]):
+        raise modified(resource, name)
 
 
 def has_generation(resource: Resource) -> bool:
@@ -308,6 +311,13 @@ def _confined(resource: Resource, old: Json, new: Json, subresource: str) -> Jso
         if not kept["metadata"]["managedFields"]:
             del kept["metadata"]["managedFields"]
         return {**kept, "status": new["status"]} if "status" in new else kept
+    if (resource.group, resource.plural) == ("", "namespaces"):
+        finalizing = subresource == "finalize"
+        return (
+            {**old, "spec": new["spec"]}
+            if finalizing
+            else {**new, "spec": old["spec"], "status": old["status"]}
+        )
     if resource.has_status():
         new.pop("status", None)
         if "status" in old:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -18,7 +18,7 @@ from importlib.resources import files
 from typing import Any
 
 from infra.local.kube.errors import ApiError, Json, bad_request
-from infra.local.kube.naming import timestamp
+from infra.local.kube.naming import micro_timestamp, timestamp
 
 MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
 _MAGIC = b"k8s\x00"
@@ -192,36 +192,37 @@ def _map_entry(field: _Field, data: bytes, depth: int) -> tuple[str, Any]:
 
 
 def _value(kind: str, raw: Any, depth: int) -> Any:
-    match kind:
-        case "s":
-            return raw.decode()
-        case "i":
-            return _signed(raw)
-        case "t":
-            return bool(raw)
-        case "b":
-            return base64.b64encode(raw).decode()
-        case "d":
-            return struct.unpack("<d", raw)[0]
-        case "Time" | "MicroTime":
-            return _time(kind, raw)
-        case "Quantity":
-            return next((value.decode() for number, _, value in _wire_fields(raw) if number == 1), "")
-        case "IntOrString":
-            return _int_or_string(raw)
-        case "List":
-            return [value.decode() for _, _, value in _wire_fields(raw)]
-    return _decode_message(kind, raw, depth + 1)
+    decoder = _DECODERS.get(kind)
+    return decoder(raw) if decoder else _decode_message(kind, raw, depth + 1)
 
 
-def _time(kind: str, raw: bytes) -> str | None:
+def _moment(raw: bytes) -> datetime | None:
     """1 seconds, 2 nanoseconds; an empty message is the zero time, which JSON leaves out."""
     parts = {number: value for number, _, value in _wire_fields(raw)}
     seconds = _signed(parts.get(1, 0))
     if not parts or seconds <= 0:
         return None
-    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=parts.get(2, 0) // 1000)
-    return timestamp(moment) if kind == "Time" else moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=parts.get(2, 0) // 1000)
+
+
+def _time(raw: bytes) -> str | None:
+    moment = _moment(raw)
+    return timestamp(moment) if moment else None
+
+
+def _micro_time(raw: bytes) -> str | None:
+    moment = _moment(raw)
+    return micro_timestamp(moment) if moment else None
+
+
+def _quantity(raw: bytes) -> str:
+    """1 the quantity as text."""
+    return next((value.decode() for number, _, value in _wire_fields(raw) if number == 1), "")
+
+
+def _string_list(raw: bytes) -> list[str]:
+    """1 the strings, repeated."""
+    return [value.decode() for _, _, value in _wire_fields(raw)]
 
 
 def _int_or_string(raw: bytes) -> int | str:
@@ -230,3 +231,30 @@ def _int_or_string(raw: bytes) -> int | str:
     if parts.get(1):
         return str(parts.get(3, b"").decode())
     return _signed(parts.get(2, 0))
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode()
+
+
+def _base64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
+
+
+def _double(raw: bytes) -> float:
+    found: float = struct.unpack("<d", raw)[0]
+    return found
+
+
+_DECODERS: dict[str, Callable[[Any], Any]] = {
+    "s": _text,
+    "i": _signed,
+    "t": bool,
+    "b": _base64,
+    "d": _double,
+    "Time": _time,
+    "MicroTime": _micro_time,
+    "Quantity": _quantity,
+    "IntOrString": _int_or_string,
+    "List": _string_list,
+}

@@ -1,4 +1,4 @@
-"""The review APIs: questions about identity and permissions, answered from tokens and RBAC, stored nowhere."""
+"""The review APIs: questions about identity and permissions, answered from tokens and RBAC, never stored."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _asked(resource: Resource, spec: Json) -> RequestInfo:
         raise invalid(resource, "", [Cause("FieldValueInvalid", "spec.resourceAttributes", text)])
     if other is not None:
         return RequestInfo(verb=other.get("verb", ""), path=other.get("path", ""))
-    assert attributes is not None  # noqa: S101 - one of the two is there
+    assert attributes is not None
     return RequestInfo(
         verb=attributes.get("verb", ""),
         path="",

@@ -1,4 +1,4 @@
-"""Rules that schemas cannot express: names, fields that must fit together, and what an update may not change."""
+"""Rules that schemas cannot express: names, fields that must fit together, what an update may not change."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import typing
-from functools import cache, lru_cache
+from functools import cache
 from importlib import import_module
 from importlib.resources import files
 from typing import Any
@@ -20,6 +20,21 @@ from infra.local.kube.errors import Json
 from infra.local.kube.registry import Resource
 
 REF = "#/components/schemas/"
+# Types that the models flatten to strings or objects, under the names that `kubectl explain` shows.
+_INT_OR_STRING, _QUANTITY = "util.IntOrString", "resource.Quantity"
+_SPECIAL: dict[str, Json] = {
+    _INT_OR_STRING: {
+        "x-kubernetes-int-or-string": True,
+        "oneOf": [{"type": "integer"}, {"type": "string"}],
+        "description": "A number, or a string such as a port's name or a percentage.",
+    },
+    # Quantities are plain strings in the models, but the API server takes numbers too.
+    _QUANTITY: {
+        "type": "string",
+        "format": "quantity",
+        "description": "An amount such as 500m, 2 or 1Gi.",
+    },
+}
 _DESCRIPTION_LIMIT = 160  # characters; the whole texts would be three quarters of every document
 
 _SCALARS: dict[str, Json] = {
@@ -30,11 +45,8 @@ _SCALARS: dict[str, Json] = {
     "bytes": {"type": "string", "format": "byte"},
     "datetime": {"type": "string", "format": "date-time"},
 }
-_INT_OR_STRING: Json = {"x-kubernetes-int-or-string": True}
 _FREE_FORM: Json = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
-# Quantities are plain strings in the models, but the API server takes numbers too.
-_QUANTITY: Json = {"type": "string", "format": "quantity"}
 _QUANTITY_MAPS = {"allocatable", "capacity", "default", "defaultRequest", "hard", "limits", "max"}
 _QUANTITY_MAPS |= {"maxLimitRequestRatio", "min", "overhead", "requests", "used", "allocatedResources"}
 _QUANTITY_FIELDS = {
@@ -94,18 +106,18 @@ def _type_schema(declared: str, annotation: Any) -> Json:
     if declared == "object":
         members = [typing.get_origin(a) or a for a in typing.get_args(annotation)]
         if any(m is typing.Annotated for m in members) and dict not in members and list not in members:
-            return dict(_INT_OR_STRING)
+            return {"$ref": REF + _INT_OR_STRING}
         # A whole embedded object, or anything at all (a default, an enum, a schema or a list of them).
         only_objects = dict in members and not {list, typing.Annotated} & set(members)
         return dict(_FREE_FORM) if only_objects else {"x-kubernetes-preserve-unknown-fields": True}
-    return {"$ref": REF + declared}
+    return {"$ref": REF + schema_name(declared)}
 
 
 def _property_schema(model: str, name: str, declared: str, info: Any) -> Json:
     if declared == "Dict[str, str]" and name in _QUANTITY_MAPS:
-        schema: Json = {"type": "object", "additionalProperties": dict(_QUANTITY)}
+        schema: Json = {"type": "object", "additionalProperties": {"$ref": REF + _QUANTITY}}
     elif f"{model}.{name}" in _QUANTITY_FIELDS:
-        schema = dict(_QUANTITY)
+        schema = {"$ref": REF + _QUANTITY}
     else:
         schema = _type_schema(declared, info.annotation)
     extensions = _merge_extensions(model, name)
@@ -119,7 +131,26 @@ def _property_schema(model: str, name: str, declared: str, info: Any) -> Json:
     return {**schema, **extensions}
 
 
-@lru_cache(maxsize=None)
+def schema_name(model: str) -> str:
+    """`V1Container` → `v1.Container`, `CoreV1Event` → `core.v1.Event`."""
+    found = re.fullmatch(r"(.*?)(V\d+(?:(?:alpha|beta)\d+)?)([A-Z].*)", model)
+    if found is None:
+        return model
+    return ".".join(part for part in (found[1].lower(), found[2].lower(), found[3]) if part)
+
+
+@cache
+def _models() -> dict[str, str]:
+    """Schema name → class name."""
+    return {schema_name(name): name for name in dir(import_module("kubernetes.client.models"))}
+
+
+def named_schema(name: str) -> Json:
+    """The schema that a `$ref` names. Raises KeyError if there is none."""
+    return _SPECIAL[name] if name in _SPECIAL else model_schema(_models()[name])
+
+
+@cache
 def model_schema(model: str) -> Json:
     """The schema of one class of `kubernetes.client.models`. Raises KeyError if there is no such class."""
     cls = getattr(import_module("kubernetes.client.models"), model, None)
@@ -143,7 +174,7 @@ def model_schema(model: str) -> Json:
 
 
 def references(schema: Json) -> set[str]:
-    """Names of the models that a schema refers to directly."""
+    """Names of the schemas that a schema refers to directly."""
     found: set[str] = set()
     pending: list[Any] = [schema]
     while pending:
@@ -166,7 +197,7 @@ def resource_schema(resource: Resource) -> Json:
         **declared.get("properties", {}),
         "apiVersion": {"type": "string"},
         "kind": {"type": "string"},
-        "metadata": {"allOf": [{"$ref": REF + "V1ObjectMeta"}]},
+        "metadata": {"allOf": [{"$ref": REF + schema_name("V1ObjectMeta")}]},
     }
     return {**declared, "properties": properties}
 
@@ -176,7 +207,7 @@ def resolve(schema: Json | None) -> Json:
     if not schema:
         return {}
     if "$ref" in schema:
-        return model_schema(schema["$ref"].removeprefix(REF))
+        return named_schema(schema["$ref"].removeprefix(REF))
     parts = schema.get("allOf") or []
     if len(parts) == 1 and "properties" not in schema:
         beside = {k: v for k, v in schema.items() if k != "allOf"}

@@ -60,7 +60,7 @@ def label_selector(text: str) -> Predicate:
 
 
 def match_label_selector(selector: Json | None, labels: Mapping[str, str]) -> bool:
-    """Evaluates a LabelSelector object (matchLabels, matchExpressions). None selects nothing, {} everything."""
+    """Evaluates a LabelSelector (matchLabels, matchExpressions). None selects nothing, {} everything."""
     if selector is None:
         return False
     if any(labels.get(k) != v for k, v in (selector.get("matchLabels") or {}).items()):

@@ -7,6 +7,7 @@ import json
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
 
@@ -19,7 +20,8 @@ _START_SECONDS = 10
 
 def listen(port: int) -> socket.socket:
     """A listening socket on the loopback address; port 0 takes a free one. OSError if the port is in use."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # With its protocol named: asyncio turns Nagle's algorithm off only for sockets that say they are TCP.
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind(("127.0.0.1", port))
@@ -47,8 +49,14 @@ class _Server(uvicorn.Server):
         )
         super().__init__(config)
 
+        self.on_start: Callable[[], None] = lambda: None
+
     def install_signal_handlers(self) -> None:
         pass
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.on_start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._cluster.close()
@@ -63,18 +71,15 @@ def serve(cluster: Cluster, port: int, certificate: Path, key: Path) -> None:
         def stop(signum: int, frame: FrameType | None) -> None:
             server.should_exit = True
 
-        async def run() -> None:
-            serving = asyncio.create_task(server.serve(sockets=[sock]))
-            while not server.started and not serving.done():
-                await asyncio.sleep(0.01)
+        def announce() -> None:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, stop)
-            if server.started:
-                url = f"https://127.0.0.1:{sock.getsockname()[1]}"
-                print(json.dumps({"ready": True, "url": url}), flush=True)
-            await serving
+            bound = sock.getsockname()[1]
+            ready = {"ready": True, "port": bound, "url": f"https://127.0.0.1:{bound}"}
+            print(json.dumps(ready), flush=True)
 
-        asyncio.run(run())
+        server.on_start = announce
+        asyncio.run(server.serve(sockets=[sock]))
 
 
 class ThreadedServer:
@@ -102,14 +107,8 @@ class ThreadedServer:
         self._socket.close()
 
     def _run(self) -> None:
-        async def run() -> None:
-            serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
-            while not self._server.started and not serving.done():
-                await asyncio.sleep(0.005)
-            self._started.set()
-            await serving
-
+        self._server.on_start = self._started.set
         try:
-            asyncio.run(run())
+            asyncio.run(self._server.serve(sockets=[self._socket]))
         finally:
-            self._started.set()
+            self._started.set()  # so that nobody waits for a server that failed

@@ -1,4 +1,4 @@
-"""Subresources that are not simply a part of their object: scale, eviction, binding, token, and the kubelet's."""
+"""Subresources that are not simply a part of their object: scale, eviction, binding, token, the kubelet's."""
 
 from __future__ import annotations
 
@@ -61,13 +61,12 @@ def scale_of(resource: Resource, obj: Json) -> Json:
 def write_scale(
     operations: Operations,
     resource: Resource,
-    namespace: str,
-    name: str,
+    place: tuple[str, str],
     change: Callable[[Json], Any],
     options: WriteOptions,
 ) -> Json:
-    """Sets the replicas to what `change` makes of the current Scale."""
-    paths = _scale_paths(resource)
+    """`place` is namespace and name. Sets the replicas to what `change` makes of the current Scale."""
+    paths, (namespace, name) = _scale_paths(resource), place
 
     def rescaled(obj: Json) -> Json:
         scale = change(scale_of(resource, obj))
@@ -86,6 +85,8 @@ def write_scale(
         target[last] = replicas
         return obj
 
+    # Through the scale subresource, but what changes is the object's spec.
+    options = replace(options, subresource="")
     written = operations.update(resource, namespace, name, rescaled, options)
     return scale_of(resource, written)
 
@@ -116,7 +117,7 @@ def evict(operations: Operations, resource: Resource, namespace: str, name: str,
                 429, "TooManyRequests", "Cannot evict pod as it would violate the pod's disruption budget."
             )
     options = deletion.DeleteOptions.from_request(body.get("deleteOptions"), {})
-    dry_run = options.dry_run or bool((body.get("dryRun")))
+    dry_run = options.dry_run or bool(body.get("dryRun"))
     deletion.delete(operations, resource, namespace, name, replace(options, dry_run=dry_run))
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 
@@ -134,16 +135,9 @@ def bind(operations: Operations, resource: Resource, namespace: str, name: str, 
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 
 
-def request_token(
-    operations: Operations,
-    authenticator: Authenticator,
-    resource: Resource,
-    namespace: str,
-    name: str,
-    body: Json,
-) -> Json:
+def request_token(operations: Operations, authenticator: Authenticator, account: Json, body: Json) -> Json:
     """A token that this server accepts as that service account until it expires."""
-    account = operations.get(resource, namespace, name)
+    name, namespace = account["metadata"]["name"], account["metadata"]["namespace"]
     spec = body.get("spec") or {}
     seconds = spec.get("expirationSeconds") or _TOKEN_SECONDS
     if not isinstance(seconds, int) or seconds < 600:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from infra.local.kube.cells import BUILT_IN, age
+from infra.local.kube.conversion import absorb
 from infra.local.kube.errors import Json
 from infra.local.kube.registry import Resource
 
@@ -57,7 +58,7 @@ def table(resource: Resource, objects: Sequence[Json], metadata: Json, include: 
     columns, row = columns_of(resource)
     rows: list[Json] = []
     for obj in objects:
-        entry: Json = {"cells": row(obj, now)}
+        entry: Json = {"cells": row(absorb(resource, obj), now)}
         if include == "Object":
             entry["object"] = obj
         elif include != "None":

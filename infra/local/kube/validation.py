@@ -83,25 +83,27 @@ def _type_errors(value: Any, schema: Json, path: str) -> Iterator[tuple[str, Any
             yield from _type_errors(item, items_of(schema), f"{path}[{index}]")
 
 
+_PYTHON_TYPES: dict[str, tuple[type, ...]] = {
+    "object": (dict,),
+    "array": (list,),
+    "string": (str,),
+    "boolean": (bool,),
+    "integer": (int,),
+    "number": (int, float),
+}
+
+
 def _has_type(value: Any, schema: Json) -> bool:
+    kind = schema.get("type")
     if schema.get("x-kubernetes-int-or-string"):
-        return isinstance(value, int | str) and not isinstance(value, bool)
-    if schema.get("format") == "quantity":
-        return isinstance(value, int | float | str) and not isinstance(value, bool)
-    match schema.get("type"):
-        case "object":
-            return isinstance(value, dict)
-        case "array":
-            return isinstance(value, list)
-        case "string":
-            return isinstance(value, str)
-        case "boolean":
-            return isinstance(value, bool)
-        case "integer":
-            return isinstance(value, int) and not isinstance(value, bool)
-        case "number":
-            return isinstance(value, int | float) and not isinstance(value, bool)
-    return True
+        wanted: tuple[type, ...] = (int, str)
+    elif schema.get("format") == "quantity":
+        wanted = (int, float, str)
+    else:
+        wanted = _PYTHON_TYPES.get(kind or "", (object,))
+    if isinstance(value, bool) and kind != "boolean":
+        return wanted == (object,)  # Python counts booleans as integers
+    return isinstance(value, wanted)
 
 
 def structural_causes(value: Any, schema: Json, path: str = "", *, root: bool = True) -> Iterator[Cause]:
@@ -116,7 +118,7 @@ def structural_causes(value: Any, schema: Json, path: str = "", *, root: bool = 
     elif isinstance(value, dict):
         yield from _object_causes(value, schema, path, root=root)
     elif isinstance(value, list):
-        yield from _bound_causes(len(value), schema, path, "minItems", "maxItems", "items")
+        yield from _bound_causes(len(value), schema, path, ("minItems", "maxItems"), "items")
         for index, item in enumerate(value):
             yield from structural_causes(item, items_of(schema), f"{path}[{index}]", root=False)
     else:
@@ -137,7 +139,10 @@ def _object_causes(value: Json, schema: Json, path: str, *, root: bool) -> Itera
             yield from structural_causes(inner, declared, f"{path}.{name}" if path else name, root=False)
 
 
-def _bound_causes(size: float, schema: Json, path: str, low: str, high: str, unit: str) -> Iterator[Cause]:
+def _bound_causes(
+    size: float, schema: Json, path: str, bounds: tuple[str, str], unit: str
+) -> Iterator[Cause]:
+    low, high = bounds
     if low in schema and size < schema[low]:
         yield invalid_value(path, size, f"should be at least {schema[low]} {unit}".rstrip())
     if high in schema and size > schema[high]:
@@ -150,9 +155,9 @@ def _scalar_causes(value: Any, schema: Json, path: str) -> Iterator[Cause]:
         text = f'Unsupported value: "{value}": supported values: {listed}'
         yield Cause("FieldValueNotSupported", path, text)
     if isinstance(value, str):
-        yield from _bound_causes(len(value), schema, path, "minLength", "maxLength", "chars long")
+        yield from _bound_causes(len(value), schema, path, ("minLength", "maxLength"), "chars long")
         pattern = schema.get("pattern")
         if pattern and not re.search(pattern, value):
             yield invalid_value(path, value, f"{path} in body should match '{pattern}'")
     elif not isinstance(value, bool):
-        yield from _bound_causes(value, schema, path, "minimum", "maximum", "")
+        yield from _bound_causes(value, schema, path, ("minimum", "maximum"), "")

@@ -57,37 +57,44 @@ class ListOptions:
         return options
 
     def _causes(self, *, watch: bool) -> list[Cause]:
-        match = self.version_match
-
-        def forbid(field: str, why: str) -> Cause:
-            return Cause("FieldValueForbidden", field, f"Forbidden: {why}")
-
-        if watch:
-            if self.initial_events is not None and match != "NotOlderThan":
-                why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-                return [forbid("resourceVersionMatch", why)]
-            if match and self.initial_events is None:
-                why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-                return [forbid("resourceVersionMatch", why)]
-            return []
-        if self.initial_events is not None:
-            return [forbid("sendInitialEvents", "sendInitialEvents is forbidden for list")]
-        if not match:
-            return []
-        if match not in ("Exact", "NotOlderThan"):
+        """The rules of `ValidateListOptions`, in its words."""
+        match, rv, initial = self.version_match, self.resource_version, self.initial_events is not None
+        unknown = bool(match) and match not in ("Exact", "NotOlderThan")
+        rules = [
+            (
+                watch and initial and match != "NotOlderThan",
+                "resourceVersionMatch",
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            ),
+            (
+                watch and bool(match) and not initial,
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            ),
+            (not watch and initial, "sendInitialEvents", "sendInitialEvents is forbidden for list"),
+            (
+                not watch and bool(match) and bool(self.continue_token),
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden when continue is provided",
+            ),
+            (
+                not watch and bool(match) and not rv,
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ),
+            (
+                not watch and match == "Exact" and rv == "0",
+                "resourceVersionMatch",
+                'resourceVersionMatch "exact" is forbidden for resourceVersion "0"',
+            ),
+        ]
+        found = [
+            Cause("FieldValueForbidden", field, f"Forbidden: {why}") for broken, field, why in rules if broken
+        ]
+        if unknown:
             text = f'Unsupported value: "{match}": supported values: "Exact", "NotOlderThan"'
-            return [Cause("FieldValueNotSupported", "resourceVersionMatch", text)]
-        if self.continue_token:
-            return [
-                forbid("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")
-            ]
-        if not self.resource_version:
-            why = "resourceVersionMatch is forbidden unless resourceVersion is provided"
-            return [forbid("resourceVersionMatch", why)]
-        if match == "Exact" and self.resource_version == "0":
-            why = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
-            return [forbid("resourceVersionMatch", why)]
-        return []
+            found.append(Cause("FieldValueNotSupported", "resourceVersionMatch", text))
+        return found
 
 
 # Errors of list options are reported as of this type.

@@ -161,7 +161,7 @@ def pod_from(template: Json, name: str = "", prefix: str = "", labels: Json | No
     return {"metadata": metadata, "spec": copy.deepcopy(template.get("spec") or {})}
 
 
-def condition(kind: str, status: str, reason: str, message: str, now: str, old: Json | None) -> Json:
+def condition(kind: str, status: str, *, reason: str, message: str, now: str, old: Json | None) -> Json:
     """A condition whose lastTransitionTime moves only when its status does."""
     for known in ((old or {}).get("status") or {}).get("conditions") or []:
         if known["type"] == kind and known["status"] == status:

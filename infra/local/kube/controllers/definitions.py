@@ -20,8 +20,14 @@ def reconcile(context: Context, namespace: str, name: str, obj: Json | None) -> 
     now, names = context.operations.now(), obj["spec"]["names"]
     stored = next(v["name"] for v in obj["spec"]["versions"] if v.get("storage"))
     known = (obj.get("status") or {}).get("storedVersions") or []
-    accepted = ("NoConflicts", "no conflicts found")
-    established = ("InitialNamesAccepted", "the initial names have been accepted")
+    wanted = {
+        "NamesAccepted": ("NoConflicts", "no conflicts found"),
+        "Established": ("InitialNamesAccepted", "the initial names have been accepted"),
+    }
+    conditions = [
+        _without_update_time(condition(kind, "True", reason=reason, message=message, now=now, old=obj))
+        for kind, (reason, message) in wanted.items()
+    ]
 
     def accept(new: Json) -> None:
         finalizers = new["metadata"].get("finalizers") or []
@@ -30,10 +36,7 @@ def reconcile(context: Context, namespace: str, name: str, obj: Json | None) -> 
         new["status"] = {
             "acceptedNames": names,
             "storedVersions": [*(v for v in known if v != stored), stored],
-            "conditions": [
-                _without_update_time(condition("NamesAccepted", "True", *accepted, now, obj)),
-                _without_update_time(condition("Established", "True", *established, now, obj)),
-            ],
+            "conditions": conditions,
         }
 
     context.update(KEY, obj, accept)

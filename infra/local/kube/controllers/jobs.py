@@ -35,7 +35,7 @@ def reconcile(context: Context, namespace: str, name: str, obj: Json | None) -> 
         reached = "Reached expected number of succeeded pods"
         status["completionTime"] = now
         status["conditions"] = [
-            condition(kind, "True", "CompletionsReached", reached, now, obj)
+            condition(kind, "True", reason="CompletionsReached", message=reached, now=now, old=obj)
             for kind in ("SuccessCriteriaMet", "Complete")
         ]
         context.event(obj, "Completed", "Job completed", by="job-controller")

@@ -83,7 +83,7 @@ class Controllers:
             definitions.reconcile_instance(self.context, key)
         except ApiError as error:
             logger.warning("reconciling %s %s/%s: %s", key, namespace, name, error.message)
-        except Exception:  # noqa: BLE001 - one controller's bug, logged, must not stop the others
+        except Exception:
             logger.exception("reconciling %s %s/%s failed", key, namespace, name)
 
     def _enqueue(self, key: ResourceKey, namespace: str, name: str) -> None:

@@ -12,7 +12,7 @@ NODE_ADDRESS = "10.0.0.1"
 
 
 def reconcile(context: Context, namespace: str, name: str, obj: Json | None) -> None:
-    if obj is None or is_over(obj) and not is_terminating(obj):
+    if obj is None or (is_over(obj) and not is_terminating(obj)):
         return
     if is_terminating(obj):
         # The grace period is over at once: there is no process to wait for.

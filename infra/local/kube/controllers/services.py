@@ -34,7 +34,7 @@ def reconcile(context: Context, namespace: str, name: str, obj: Json | None) -> 
     ports = [_port(port, pods) for port in obj["spec"].get("ports") or []]
     subset: Json = {"addresses": [_address(pod) for pod in pods], "ports": ports}
     subsets = [subset] if pods else []
-    _put(context, _ENDPOINTS, namespace, name, obj, {"subsets": subsets} if subsets else {})
+    _put(context, _ENDPOINTS, name, obj, {"subsets": subsets} if subsets else {})
     endpoints = [
         {
             "addresses": [pod["status"]["podIP"]],
@@ -45,7 +45,7 @@ def reconcile(context: Context, namespace: str, name: str, obj: Json | None) -> 
         for pod in pods
     ]
     content: Json = {"addressType": "IPv4", "endpoints": endpoints, "ports": ports}
-    _put(context, _SLICES, namespace, slice_name, obj, content)
+    _put(context, _SLICES, slice_name, obj, content)
 
 
 def _address(pod: Json) -> Json:
@@ -67,7 +67,8 @@ def _port(port: Json, pods: list[Json]) -> Json:
     return {"name": port.get("name", ""), "port": target, "protocol": port.get("protocol", "TCP")}
 
 
-def _put(context: Context, key: ResourceKey, namespace: str, name: str, service: Json, content: Json) -> None:
+def _put(context: Context, key: ResourceKey, name: str, service: Json, content: Json) -> None:
+    namespace = service["metadata"]["namespace"]
     known = context.operations.store.get(key, namespace, name)
     if known is not None:
 

@@ -148,12 +148,15 @@ def _count(context: Context, deployment: Json, current: Json | None) -> None:
     }
     counts["unavailableReplicas"] = max(wanted - ready, 0)
     status |= {name: count for name, count in counts.items() if count}
-    if ready >= wanted:
-        message = "Deployment has minimum availability."
-        available = condition("Available", "True", "MinimumReplicasAvailable", message, now, deployment)
-    else:
-        message = "Deployment does not have minimum availability."
-        available = condition("Available", "False", "MinimumReplicasUnavailable", message, now, deployment)
+    enough = ready >= wanted
+    available = condition(
+        "Available",
+        "True" if enough else "False",
+        reason="MinimumReplicasAvailable" if enough else "MinimumReplicasUnavailable",
+        message=f"Deployment {'has' if enough else 'does not have'} minimum availability.",
+        now=now,
+        old=deployment,
+    )
     label = current["metadata"]["name"] if current else deployment["metadata"]["name"]
     if current is not None and updated == wanted == ready == replicas:
         text, reason = f'ReplicaSet "{label}" has successfully progressed.', "NewReplicaSetAvailable"
@@ -162,7 +165,7 @@ def _count(context: Context, deployment: Json, current: Json | None) -> None:
     else:
         text, reason = f'ReplicaSet "{label}" is progressing.', "ReplicaSetUpdated"
     state = "Unknown" if reason == "DeploymentPaused" else "True"
-    progressing = condition("Progressing", state, reason, text, now, deployment)
+    progressing = condition("Progressing", state, reason=reason, message=text, now=now, old=deployment)
     status["conditions"] = [available, progressing]
 
     def write(new: Json) -> None:
