@@ -226,6 +226,14 @@ def test_a_package_links_against_another_published_one() -> None:
     assert package.functions["tour"]["join"].returns == (f"0x{GUIDE.hex()}::guide::Badge",)
 
 
+def test_publishing_the_same_again_is_the_same(compiled: CompiledPackage) -> None:
+    vm = SandboxVm()
+    first = vm.publish(GALLERY, compiled.modules, compiled.dependencies)
+    assert vm.publish(GALLERY, compiled.modules, compiled.dependencies) == first
+    with pytest.raises(MoveExecutionError, match="another package is published at"):
+        vm.publish(GALLERY, compiled.modules[:1], compiled.dependencies)
+
+
 @pytest.mark.parametrize(
     ("modules", "complaint"),
     [

@@ -41,7 +41,8 @@ class Packages:
     def publish(
         self, package: bytes, modules: Sequence[bytes], dependencies: Sequence[bytes]
     ) -> PackageInterface:
-        """Link modules at ``package`` and make drivers for them.
+        """Link modules at ``package`` and make drivers for them; again, if the same were published there
+        before (a transaction that is simulated first publishes twice).
 
         Raises:
             LinkError: they cannot be published together, or not with these dependencies.
@@ -55,6 +56,9 @@ class Packages:
         code = {
             one.id: make_executable(module, REDIRECTS) for one, module in zip(interfaces, linked, strict=True)
         }
+        before = {one: known for one, known in self.code.items() if one[0] == package}
+        if before not in ({}, code):
+            raise LinkError(f"another package is published at 0x{package.hex()}")
         closure = dependency_closure(code, lambda one: code.get(one) or self._find(one))
         self._make_drivers(package, interfaces, closure)
         self.code |= code
@@ -73,8 +77,6 @@ class Packages:
         self, package: bytes, interfaces: Sequence[ModuleInterface], dependencies: Sequence[bytes]
     ) -> None:
         packages = self._by_package()
-        if package in packages or package in PACKAGE_NAMES:
-            raise LinkError(f"there is a package at 0x{package.hex()} already")
         for dependency in dependencies:
             if dependency not in PACKAGE_NAMES and dependency not in packages:
                 raise LinkError(f"the dependency 0x{dependency.hex()} is not published")

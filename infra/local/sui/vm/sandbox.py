@@ -12,7 +12,8 @@ functions, and :func:`.linking.make_executable` asserts that it changes nothing 
 
 Not there: gas as Sui counts it (``gas_units`` is a flat figure of the library), receiving of objects, party
 owners, sponsors, funds accumulators, authenticated events, BLS, Groth16, VDF, Poseidon, zkLogin, Nitro. A
-call that needs one of them fails with ``MoveExecutionError``.
+call that needs one of them fails with ``MoveExecutionError``. The checks that Sui adds to publishing, beyond
+Move's own (private generics, entry signatures, leaking ids), are the compiler's alone.
 """
 
 from __future__ import annotations
