@@ -1,0 +1,65 @@
+"""What the listener needs in a Kubernetes cluster, applied with an administrator's kubeconfig."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import urllib3
+from kubernetes import client, config
+
+from infra.kubernetes.rbac import apply, listener_manifests
+from infra.local.stack.kubeconfigs import token_kubeconfig
+from infra.local.stack.processes import StackError
+from infra.local.stack.roles import DEMO_ROLES
+
+SERVICE_ACCOUNT = "daas-listener"
+TOKEN_SECONDS = 7 * 24 * 3600
+
+
+def prepare_cluster(admin: Path, namespace: str, owners: Sequence[str], target: Path) -> Path:
+    """Apply namespace, service account and RBAC; write a kubeconfig for the listener's service account.
+
+    Raises:
+        StackError: the kubeconfig cannot be used, or its cluster cannot be reached or refuses.
+    """
+    try:
+        api = config.new_client_from_config(config_file=str(admin))
+    except (config.ConfigException, OSError) as error:
+        raise StackError(f"the kubeconfig {admin} cannot be used: {error}") from None
+    bindings = {demo.role.name: demo.cluster_role for demo in DEMO_ROLES}
+    try:
+        apply(api, listener_manifests(namespace, list(owners), bindings))
+        token = _service_account_token(api, namespace)
+    except urllib3.exceptions.HTTPError as error:
+        raise StackError(f"the cluster of {admin} cannot be reached: {error}") from None
+    except client.ApiException as error:
+        raise StackError(f"the cluster of {admin} refuses what the listener needs: {error.reason}") from None
+    target.touch(mode=0o600)
+    target.write_text(token_kubeconfig(_cluster_entry(api.configuration), SERVICE_ACCOUNT, token))
+    return target
+
+
+def _service_account_token(api: Any, namespace: str) -> str:
+    """A token for the listener's service account (Kubernetes: TokenRequest API)."""
+    request = client.AuthenticationV1TokenRequest(
+        spec=client.V1TokenRequestSpec(audiences=[], expiration_seconds=TOKEN_SECONDS)
+    )
+    answer = client.CoreV1Api(api).create_namespaced_service_account_token(
+        SERVICE_ACCOUNT, namespace, request
+    )
+    token: str = answer.status.token
+    return token
+
+
+def _cluster_entry(configuration: Any) -> dict[str, Any]:
+    """The cluster entry of a kubeconfig, as the administrator's says it."""
+    entry: dict[str, Any] = {"server": configuration.host}
+    if not configuration.verify_ssl:
+        entry["insecure-skip-tls-verify"] = True
+    elif configuration.ssl_ca_cert:
+        authority = Path(configuration.ssl_ca_cert).read_bytes()
+        entry["certificate-authority-data"] = base64.b64encode(authority).decode()
+    return entry

@@ -1,0 +1,52 @@
+"""What ``daas up`` is told."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_PORT = 8443
+
+
+@dataclass(frozen=True)
+class StackOptions:
+    """Options of the local stack; times in milliseconds."""
+
+    state: Path = Path(".daas")
+    port: int = DEFAULT_PORT
+    kubeconfig: Path | None = None
+    sui_url: str | None = None
+    faucet_url: str | None = None
+    finality_ms: int = 400
+    checkpoint_ms: int = 250
+
+    @classmethod
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Declare the options on a command line."""
+        parser.add_argument("--kubeconfig", type=Path, help="use this cluster instead of the in-memory API")
+        parser.add_argument("--sui-url", help="use this Sui endpoint (gRPC) instead of the local ledger")
+        parser.add_argument("--faucet-url", help="where --sui-url's network gives coins")
+        parser.add_argument("--state", type=Path, default=cls.state, help="state directory (%(default)s)")
+        parser.add_argument(
+            "--port", type=int, default=cls.port, help="port of the gateway (%(default)s; 0 picks a free one)"
+        )
+        parser.add_argument(
+            "--finality-ms", type=int, default=cls.finality_ms, help="of the local ledger (%(default)s)"
+        )
+        parser.add_argument(
+            "--checkpoint-ms", type=int, default=cls.checkpoint_ms, help="of the local ledger (%(default)s)"
+        )
+
+    @classmethod
+    def parsed(cls, options: argparse.Namespace) -> StackOptions:
+        """From the parsed command line."""
+        return cls(
+            state=options.state,
+            port=options.port,
+            kubeconfig=options.kubeconfig,
+            sui_url=options.sui_url,
+            faucet_url=options.faucet_url,
+            finality_ms=options.finality_ms,
+            checkpoint_ms=options.checkpoint_ms,
+        )

@@ -1,0 +1,325 @@
+"""The local stack as a whole: what is started in which order, and what each part is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from infra.local import aws
+from infra.local.certificates import LocalAuthority, ServerCertificate
+from infra.local.stack.chain import LISTENER_NAMESPACE, Bootstrap, Chain, Services, key_file
+from infra.local.stack.cluster import prepare_cluster
+from infra.local.stack.kubeconfigs import holders_kubeconfig, token_kubeconfig
+from infra.local.stack.options import StackOptions
+from infra.local.stack.processes import Part, StackError, Supervisor
+from infra.local.sui.compiler import CompiledPackage, CompileError, compile_package
+from k3s_daas.ids import to_hex
+from k3s_daas.sealing import SealingPrivateKey
+from k3s_daas.sui.grpc import GrpcLedger
+from k3s_daas.sui.kms import KmsSigner
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+REQUEST_TABLE = "daas-requests"
+START_TIMEOUT_S = 60.0
+MINIMUM_NODE = 18
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where the parts of a running stack are; ``control`` belongs to the local ledger only."""
+
+    gateway: str
+    sui: str
+    aws: str
+    kms_key_id: str
+    control: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What gateway and listener are both told, and the keys that each of them signs with."""
+
+    sui_url: str
+    roots: Path
+    services: Services
+
+    def environment(self) -> dict[str, str]:
+        """The settings that both halves share; one endpoint is enough because this is development."""
+        return {
+            "DAAS_TRUST_ROOTS_FILE": str(self.roots),
+            "DAAS_SUI_ENDPOINT": self.sui_url,
+            "DAAS_SINGLE_ENDPOINT": "development",
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RunningStack:
+    """A stack that is ready: its files and what the demo needs to look behind the curtain."""
+
+    kubeconfig: Path
+    roots: Path
+    endpoints: Endpoints
+    chain: Chain
+
+
+class Stack:
+    """Starts and ends everything; to be used from the main thread."""
+
+    def __init__(self, options: StackOptions, say: Callable[[str], None]) -> None:
+        self._options = options
+        self._say = say
+        self._state = options.state.absolute()
+        self._supervisor = Supervisor(self._state / "logs")
+        self._environment = _clean_environment()
+        self._claimed = False
+
+    def start(self) -> RunningStack:
+        """Start all parts, publish the contract and set up the demo cluster.
+
+        Raises:
+            StackError: one sentence about what is missing.
+        """
+        port = self._claim()
+        package = compiled_contract()
+        authority = LocalAuthority(self._state / "tls")
+        self._say("starting AWS (moto), Sui and Kubernetes")
+        aws_part = self._start("aws", "infra.local.aws", "--port", "0")
+        ledger_part = self._start_ledger()
+        admin_kubeconfig = self._start_kubernetes(authority)
+        aws_url = str(aws_part.wait_ready(START_TIMEOUT_S)["url"])
+        key_id = _prepare_aws(aws_url)
+        sui_url, faucet_url, control = self._sui_endpoints(ledger_part)
+        services = Services(
+            gateway=KmsSigner(aws.kms_client(aws_url), key_id),
+            executor=key_file(self._keys / "executor.key"),
+            sealing=SealingPrivateKey.generate(),
+        )
+        self._say("publishing the contract, creating the cluster, staking, opening sessions")
+        chain = asyncio.run(self._set_up_chain(sui_url, services, faucet_url, package))
+        roots = self._state / "roots.json"
+        chain.roots.dump(roots)
+        self._say("starting the listener and the gateway")
+        listener_kubeconfig = prepare_cluster(
+            admin_kubeconfig,
+            LISTENER_NAMESPACE,
+            [f"sui:{to_hex(address)}" for address in chain.addresses.values()],
+            self._state / "listener.kubeconfig",
+        )
+        wiring = Wiring(sui_url, roots, services)
+        listener = self._start_listener(wiring, listener_kubeconfig)
+        gateway = self._start_gateway(port, wiring, authority.issue("gateway"), aws_url, key_id)
+        listener.wait_ready(START_TIMEOUT_S)
+        gateway_url = str(gateway.wait_ready(START_TIMEOUT_S)["url"])
+        endpoints = Endpoints(gateway_url, sui_url, aws_url, key_id, control)
+        (self._state / "endpoints.json").write_text(json.dumps(asdict(endpoints), indent=2) + "\n")
+        kubeconfig = self._state / "kubeconfig"
+        kubeconfig.write_text(
+            holders_kubeconfig(gateway_url, authority.pem, chain.holders, credential_plugin())
+        )
+        (self._state / "pids.json").write_text(json.dumps(self._supervisor.pids, indent=2) + "\n")
+        return RunningStack(kubeconfig, roots, endpoints, chain)
+
+    def ended(self) -> list[Part]:
+        """Parts that ended although nobody told them to."""
+        return self._supervisor.ended()
+
+    def stop(self) -> None:
+        """End all parts; safe to call at any time."""
+        self._supervisor.stop()
+        if self._claimed:
+            (self._state / "pids.json").unlink(missing_ok=True)
+
+    @property
+    def _keys(self) -> Path:
+        return self._state / "keys"
+
+    def _claim(self) -> int:
+        """Make the state directory ours; returns the gateway's port."""
+        refuse_if_running(self._state / "pids.json")
+        self._claimed = True
+        self._keys.mkdir(parents=True, exist_ok=True)
+        self._keys.chmod(0o700)
+        shutil.rmtree(self._state / "listener", ignore_errors=True)
+        if shutil.which("node") is None and shutil.which("sui") is None:
+            raise StackError(
+                f"Node {MINIMUM_NODE} or newer is needed to compile Move: install it, then again"
+            )
+        return free_port(self._options.port)
+
+    def _start(self, name: str, module: str, *arguments: str, **environment: str) -> Part:
+        command = [sys.executable, "-m", module, *arguments]
+        return self._supervisor.start(name, command, {**self._environment, **environment})
+
+    def _start_ledger(self) -> Part | None:
+        if self._options.sui_url is not None:
+            return None
+        return self._start(
+            "sui",
+            "infra.local.sui",
+            *("--grpc-port", "0", "--faucet-port", "0", "--control-port", "0"),
+            *("--finality-ms", str(self._options.finality_ms)),
+            *("--checkpoint-ms", str(self._options.checkpoint_ms)),
+        )
+
+    def _sui_endpoints(self, ledger: Part | None) -> tuple[str, str | None, str | None]:
+        """The endpoint, its faucet and its control port, the last two where there are any."""
+        if ledger is None:
+            assert self._options.sui_url is not None
+            return self._options.sui_url, self._options.faucet_url, None
+        ready = ledger.wait_ready(START_TIMEOUT_S)
+        return (
+            f"http://127.0.0.1:{ready['grpc_ports'][0]}",
+            f"http://127.0.0.1:{ready['faucet_port']}",
+            f"http://127.0.0.1:{ready['control_port']}",
+        )
+
+    def _start_kubernetes(self, authority: LocalAuthority) -> Path:
+        """The kubeconfig of an administrator: the one that was given, or the in-memory API's."""
+        if self._options.kubeconfig is not None:
+            return self._options.kubeconfig
+        files = authority.issue("kubernetes")
+        token = os.urandom(24).hex()
+        tokens = self._keys / "kubernetes-tokens.csv"
+        tokens.touch(mode=0o600)
+        tokens.write_text(f"{token},admin,system:masters\n")
+        part = self._start(
+            "kubernetes",
+            "infra.local.kube",
+            *("--port", "0", "--token-file", str(tokens)),
+            *("--tls-cert", str(files.certificate), "--tls-key", str(files.key)),
+        )
+        server = f"https://127.0.0.1:{part.wait_ready(START_TIMEOUT_S)['port']}"
+        path = self._keys / "kubernetes-admin.kubeconfig"
+        path.touch(mode=0o600)
+        cluster = {"server": server, "certificate-authority": str(authority.certificate_file)}
+        path.write_text(token_kubeconfig(cluster, "admin", token))
+        return path
+
+    async def _set_up_chain(
+        self, sui_url: str, services: Services, faucet_url: str | None, package: CompiledPackage
+    ) -> Chain:
+        ledger = GrpcLedger(sui_url)
+        try:
+            return await Bootstrap(ledger, self._keys, services, faucet_url).run(package, _now_ms)
+        finally:
+            await ledger.close()
+
+    def _start_listener(self, wiring: Wiring, kubeconfig: Path) -> Part:
+        sealing = self._keys / "executor.sealing"
+        sealing.touch(mode=0o600)
+        sealing.write_text(wiring.services.sealing.private_bytes().hex() + "\n")
+        state = self._state / "listener"
+        state.mkdir()
+        return self._start(
+            "listener",
+            "listener_service",
+            **wiring.environment(),
+            DAAS_EXECUTOR_KEY_FILE=str(self._keys / "executor.key"),
+            DAAS_SEALING_KEY_FILE=str(sealing),
+            DAAS_STATE_DIR=str(state),
+            DAAS_LISTENER_NAMESPACE=LISTENER_NAMESPACE,
+            KUBECONFIG=str(kubeconfig),
+        )
+
+    def _start_gateway(
+        self, port: int, wiring: Wiring, files: ServerCertificate, aws_url: str, key_id: str
+    ) -> Part:
+        return self._start(
+            "gateway",
+            "infra.local.gateway",
+            *("--port", str(port), "--tls-cert", str(files.certificate), "--tls-key", str(files.key)),
+            **wiring.environment(),
+            **aws.client_environment(aws_url),
+            DAAS_REQUEST_TABLE=REQUEST_TABLE,
+            DAAS_KMS_KEY_ID=key_id,
+            DAAS_EXECUTOR=to_hex(wiring.services.executor.address),
+        )
+
+
+def compiled_contract() -> CompiledPackage:
+    """The contract's bytecode: what ``make move`` wrote, or compiled now.
+
+    Raises:
+        StackError: it does not compile, or there is no compiler.
+    """
+    built = REPOSITORY / "build" / "move" / "bytecode.json"
+    try:
+        if built.exists():
+            return CompiledPackage.from_json(built.read_text())
+        return compile_package(REPOSITORY / "move")
+    except CompileError as error:
+        raise StackError(f"the contract does not compile: {error}") from None
+
+
+def credential_plugin() -> Path:
+    """The ``kubectl-daas`` that belongs to this Python.
+
+    Raises:
+        StackError: the distribution is not installed.
+    """
+    path = Path(sys.executable).parent / "kubectl-daas"
+    if not path.exists():
+        raise StackError("kubectl-daas is not installed beside this Python: run make setup")
+    return path
+
+
+def free_port(port: int) -> int:
+    """The port, if nobody listens on it (0: any free one).
+
+    Raises:
+        StackError: it is in use.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise StackError(
+                f"port {port} cannot be used ({error.strerror}): say --port with another one"
+            ) from None
+        found: int = probe.getsockname()[1]
+    return found
+
+
+def refuse_if_running(pids: Path) -> None:
+    """Two stacks must not share a state directory.
+
+    Raises:
+        StackError: a process of an earlier stack is still alive.
+    """
+    try:
+        known: Mapping[str, int] = json.loads(pids.read_text())
+    except FileNotFoundError:
+        return
+    for name, pid in known.items():
+        command = Path(f"/proc/{pid}/cmdline")
+        if command.exists() and (b"infra.local" in (line := command.read_bytes()) or b"listener_s" in line):
+            raise StackError(
+                f"a stack runs in {pids.parent} already ({name} is process {pid}): "
+                "end it first, or say --state with another directory"
+            )
+
+
+def _prepare_aws(url: str) -> str:
+    """The table and the gateway's key; returns the key's id."""
+    aws.create_request_table(aws.dynamodb_client(url), REQUEST_TABLE)
+    return aws.create_signing_key(aws.kms_client(url))
+
+
+def _clean_environment() -> dict[str, str]:
+    """What every part inherits: nothing that could point it at somebody's real cloud or cluster."""
+    ours = ("AWS_", "DAAS_", "KUBE")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return {**kept, "PYTHONUNBUFFERED": "1"}
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
