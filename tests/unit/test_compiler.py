@@ -114,7 +114,7 @@ def test_an_old_node_is_refused(package: Path, empty_path: Path, version: str) -
 def test_npm_that_fails_is_quoted(
     package: Path, empty_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("K3S_DAAS_BUILD_DIR", str(tmp_path / "build"))
+    monkeypatch.setenv("MOVE_BUILD_DIR", str(tmp_path / "build"))
     script(empty_path / "node", 'echo "v20.0.0"')
     with pytest.raises(ToolchainError, match="needs npm"):
         compile_package(package)
@@ -126,7 +126,7 @@ def test_npm_that_fails_is_quoted(
 def test_a_compiler_that_dies_is_no_success(
     package: Path, empty_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("K3S_DAAS_BUILD_DIR", str(tmp_path / "build"))
+    monkeypatch.setenv("MOVE_BUILD_DIR", str(tmp_path / "build"))
     script(
         empty_path / "node",
         'if [ "$1" = --version ]; then echo v20.0.0; else echo "out of memory" >&2; exit 134; fi',

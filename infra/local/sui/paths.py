@@ -6,11 +6,11 @@ import os
 import tempfile
 from pathlib import Path
 
-BUILD_DIRECTORY_VARIABLE = "K3S_DAAS_BUILD_DIR"
+BUILD_DIRECTORY_VARIABLE = "MOVE_BUILD_DIR"
 
 
 def build_directory() -> Path:
-    """``build/`` beside ``infra/``, or what ``K3S_DAAS_BUILD_DIR`` says."""
+    """``build/`` beside ``infra/``, or what ``MOVE_BUILD_DIR`` says."""
     configured = os.environ.get(BUILD_DIRECTORY_VARIABLE)
     return Path(configured) if configured else Path(__file__).resolve().parents[3] / "build"
 
