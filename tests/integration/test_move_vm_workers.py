@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -40,12 +41,14 @@ async def forever(vm: SandboxVm) -> CallOutcome:
     return await vm.call(MoveCall(PACKAGE, "guide", "walk_on", (), ()), FRAME, {}, clock_ms=0)
 
 
-def is_alive(pid: int) -> bool:
+def is_running(pid: int) -> bool:
+    """A zombie that nobody has waited for does not run."""
     try:
+        status = Path(f"/proc/{pid}/stat").read_text() if Path("/proc").is_dir() else ""
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    return True
+    return status.rpartition(")")[2].split()[:1] != ["Z"]
 
 
 async def test_no_process_is_started_before_the_first_call(vm: SandboxVm) -> None:
@@ -111,7 +114,7 @@ async def test_closing_ends_the_processes(compiled: CompiledPackage) -> None:
     pids = vm.worker_pids
     assert len(pids) == 2
     await vm.close()
-    assert not any(map(is_alive, pids))
+    assert not any(map(is_running, pids))
 
 
 async def test_what_the_library_prints_goes_nowhere(
@@ -127,3 +130,36 @@ async def test_what_the_library_prints_goes_nowhere(
 def test_a_pool_needs_a_worker() -> None:
     with pytest.raises(ValueError, match="at least one worker"):
         SandboxVm(workers=0)
+
+
+async def test_workers_do_not_outlive_a_parent_that_was_killed() -> None:
+    program = (
+        "import asyncio, os, pathlib, sys\n"
+        "sys.path.insert(0, os.getcwd())\n"
+        "from infra.local.sui.compiler import compile_package\n"
+        "from infra.local.sui.execution import MoveCall, PureInput, TxFrame\n"
+        "from infra.local.sui.vm import SandboxVm\n"
+        "async def main():\n"
+        "    vm, package = SandboxVm(workers=1), bytes([102]) * 32\n"
+        "    built = compile_package(pathlib.Path(sys.argv[1]))\n"
+        "    vm.publish(package, built.modules, built.dependencies)\n"
+        "    call = MoveCall(package, 'guide', 'badge', (), (PureInput(bytes(8)),))\n"
+        "    await vm.call(call, TxFrame(bytes(32), bytes(32), 0, 0, 0), {}, clock_ms=0)\n"
+        "    print(vm.worker_pids[0], flush=True)\n"
+        "    os.kill(os.getpid(), 9)\n"
+        "asyncio.run(main())\n"
+    )
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        program,
+        str(Path(__file__).parent / "packages" / "guide"),
+        stdout=asyncio.subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    printed, _ = await parent.communicate()
+    assert parent.returncode == -signal.SIGKILL
+    worker = int(printed)
+    async with asyncio.timeout(5):
+        while is_running(worker):  # noqa: ASYNC110 - nobody signals the end of a process that is not ours
+            await asyncio.sleep(0.02)
