@@ -95,8 +95,12 @@ class Datatypes:
         self._abilities: dict[str, frozenset[str]] = {}
 
     def register(self, package: PackageInterface) -> None:
-        for name, code in package.modules.items():
-            self._modules[package.id, name] = read_interface(code)
+        for code in package.modules.values():
+            self.declare(package.id, read_interface(code))
+
+    def declare(self, package: bytes, module: ModuleInterface) -> None:
+        """Make a module's types known as those of ``package``."""
+        self._modules[package, module.name] = module
 
     def module(self, package: bytes, name: str) -> ModuleInterface | None:
         return self._modules.get((package, name))
