@@ -1,0 +1,287 @@
+"""The listener as a process between the local chain and the in-memory Kubernetes, and a gateway's hand.
+
+The contract, its cluster and the seals are set up as `daas up` does it. Commands are submitted as a gateway
+submits them, without the gateway's own code: what is tested is what the listener does with what is on chain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.local.certificates import LocalAuthority
+from infra.local.kube.authentication import User
+from infra.local.kube.cluster import Cluster
+from infra.local.kube.server import ThreadedServer
+from infra.local.stack.chain import LISTENER_NAMESPACE, Bootstrap, Chain, Services, key_file
+from infra.local.stack.cluster import prepare_cluster
+from infra.local.stack.kubeconfigs import token_kubeconfig
+from infra.local.stack.stack import compiled_contract
+from infra.local.sui.rpc.endpoint import Endpoint
+from infra.local.sui.server import LocalSui
+from k3s_daas.attributes import parse_attributes
+from k3s_daas.bearer import mint
+from k3s_daas.cli.holder import Holder
+from k3s_daas.contract.attributes import OnChainAttributes
+from k3s_daas.contract.calls import Command, execute_command
+from k3s_daas.contract.objects import RequestState
+from k3s_daas.contract.reader import ContractReader
+from k3s_daas.envelope import RequestEnvelope, ResponseEnvelope
+from k3s_daas.errors import MoveAbortError
+from k3s_daas.ids import new_request_id, to_hex
+from k3s_daas.payload import join, split
+from k3s_daas.sealing import SealingPrivateKey, SealingPublicKey, request_info, response_info
+from k3s_daas.sui.grpc import GrpcLedger
+from k3s_daas.sui.transactions import AddressBalanceGas, PtbBuilder
+
+ADMIN_TOKEN = "administrator"
+JSON = (("Accept", "application/json"), ("Content-Type", "application/json"))
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@dataclass
+class Asked:
+    """A submitted command, and the key that its answer is sealed for."""
+
+    request_id: bytes
+    seal: bytes
+    reply_key: SealingPrivateKey
+
+
+@dataclass
+class Stage:
+    """Everything but the listener itself."""
+
+    sui: LocalSui
+    ledger: GrpcLedger
+    reader: ContractReader
+    services: Services
+    chain: Chain
+    cluster: Cluster
+    kubeconfig: Path
+    directory: Path
+
+    @property
+    def listeners_port(self) -> Endpoint:
+        """The port that the listener uses; tests themselves use another one."""
+        return self.sui.endpoints[self.sui.grpc_ports[0]]
+
+    def holder(self, name: str) -> Holder:
+        return Holder.load(self.chain.holders[name])
+
+    async def submit(
+        self,
+        method: str,
+        path: str,
+        query: str = "",
+        *,
+        body: bytes = b"",
+        headers: Sequence[tuple[str, str]] = JSON,
+        holder: str = "operator",
+        start_within_ms: int = 20_000,
+        authorised: OnChainAttributes | None = None,
+        payload_for: Callable[[bytes], bytes] = lambda request_id: request_id,
+    ) -> Asked:
+        """What a gateway does; `payload_for` seals the body for another request id.
+
+        Raises `MoveAbortError` if the contract refuses.
+        """
+        who = self.holder(holder)
+        request_id, reply_key, now = new_request_id(now_ms()), SealingPrivateKey.generate(), now_ms()
+        envelope = RequestEnvelope(method, path, query, tuple(headers), body, reply_key.public_bytes())
+        executor = self.services.executor.address
+        hpke = SealingPublicKey.from_bytes(self.chain.roots.executors[executor].hpke_public_key)
+        info = request_info(who.cluster, who.seal, payload_for(request_id))
+        token = mint(who.session_key(), cluster=who.cluster, seal=who.seal, gateway=who.gateway, now_ms=now)
+        cluster, seal = await self.reader.cluster(), await self.reader.seal(who.seal)
+        assert seal is not None
+        if authorised is None:
+            attributes = parse_attributes(method, path, query)
+            admission = cluster.roles[seal.role].admits(attributes, LISTENER_NAMESPACE)
+            authorised = OnChainAttributes(
+                attributes.verb,
+                attributes.api_group,
+                attributes.api_version,
+                attributes.resource,
+                attributes.subresource,
+                attributes.namespace,
+                attributes.name,
+                admission.non_resource_url,
+            )
+        command = Command(
+            request_id=request_id,
+            session_key=token.session_key,
+            secret_hash=token.claims.secret_hash,
+            not_before_ms=token.claims.not_before_ms,
+            token_expires_at_ms=token.claims.expires_at_ms,
+            claims_signature=token.signature,
+            attributes=authorised,
+            executor=executor,
+            start_by_ms=now + start_within_ms,
+            finish_by_ms=now + 100_000,
+            answer_by_ms=now + 600_000,
+            payload=split(hpke.seal(envelope.encode(), info)),
+        )
+        await self._execute(
+            lambda builder: execute_command(
+                builder, self.chain.roots.package_latest, cluster.ref, seal.ref, command
+            ),
+            nonce=int.from_bytes(request_id[-4:], "big"),
+        )
+        return Asked(request_id, who.seal, reply_key)
+
+    async def _execute(self, compose: Callable[[PtbBuilder], None], nonce: int) -> None:
+        builder = PtbBuilder()
+        compose(builder)
+        epoch = await self.ledger.epoch()
+        signer = self.services.gateway
+        gas = AddressBalanceGas(200_000_000, epoch.reference_gas_price, epoch.epoch, self.sui.chain_id, nonce)
+        transaction = builder.build(signer.address, gas=gas)
+        outcome = await self.ledger.execute(transaction, signer.sign(transaction))
+        if outcome.abort is not None:
+            raise MoveAbortError(outcome.abort.module, outcome.abort.code)
+        assert outcome.success, outcome.failure
+
+    async def request(self, asked: Asked) -> RequestState:
+        found = await self.reader.request(asked.seal, asked.request_id)
+        assert found is not None
+        return found
+
+    async def answer(self, asked: Asked, seconds: float = 20.0) -> ResponseEnvelope:
+        """The opened answer, as soon as it is on chain."""
+        async with asyncio.timeout(seconds):
+            while (state := await self.request(asked)).response is None:  # noqa: ASYNC110  another process
+                await asyncio.sleep(0.01)
+        transaction = await self.ledger.get_transaction(state.previous_transaction)
+        assert transaction is not None
+        chunks = self.reader.response_payload(transaction, asked.request_id, state.response.response_hash)
+        info = response_info(self.chain.roots.cluster, asked.seal, asked.request_id)
+        envelope = ResponseEnvelope.decode(asked.reply_key.open(join(chunks), info))
+        assert envelope.status == state.response.status_code
+        return envelope
+
+    async def ask(self, method: str, path: str, query: str = "", **options: Any) -> ResponseEnvelope:
+        """`submit`, then `answer`."""
+        return await self.answer(await self.submit(method, path, query, **options))
+
+    def environment(self, state: Path, **changes: str) -> dict[str, str]:
+        keys = self.directory / "keys"
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        return {
+            **clean,
+            "DAAS_TRUST_ROOTS_FILE": str(self.directory / "roots.json"),
+            "DAAS_SUI_ENDPOINT": f"http://127.0.0.1:{self.sui.grpc_ports[0]}",
+            "DAAS_SINGLE_ENDPOINT": "development",
+            "DAAS_EXECUTOR_KEY_FILE": str(keys / "executor.key"),
+            "DAAS_SEALING_KEY_FILE": str(keys / "executor.sealing"),
+            "DAAS_STATE_DIR": str(state),
+            "DAAS_LISTENER_NAMESPACE": LISTENER_NAMESPACE,
+            "KUBECONFIG": str(self.kubeconfig),
+            **changes,
+        }
+
+    @asynccontextmanager
+    async def listener(self, state: Path, **changes: str) -> AsyncGenerator[Process, None]:
+        """The listener as a process of its own, ready; ended by SIGTERM unless the test ended it."""
+        process = Process(
+            await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "listener_service",
+                env=self.environment(state, **changes),
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+        )
+        try:
+            await process.ready()
+            yield process
+        finally:
+            await process.end(signal.SIGTERM)
+
+
+class Process:
+    """A running listener and what it logged."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.logged: list[dict[str, Any]] = []
+        self.other_lines: list[str] = []
+        self._follower = asyncio.create_task(self._follow())
+
+    async def ready(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        async with asyncio.timeout(20):
+            line = await self.process.stdout.readline()
+        if not line:
+            await self.process.wait()
+            await self._follower
+            raise AssertionError(f"the listener did not start: {self.other_lines} {self.logged}")
+        ready: dict[str, Any] = json.loads(line)
+        assert ready["ready"] is True
+        return ready
+
+    async def _follow(self) -> None:
+        assert self.process.stderr is not None
+        async for line in self.process.stderr:
+            try:
+                self.logged.append(json.loads(line))
+            except ValueError:
+                self.other_lines.append(line.decode())
+
+    async def end(self, number: signal.Signals) -> int:
+        """Sends the signal to a process that still runs; its exit code."""
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+        code = await self.process.wait()
+        await self._follower
+        return code
+
+    def messages(self) -> list[str]:
+        return [str(line["message"]) for line in self.logged]
+
+
+@asynccontextmanager
+async def stage(directory: Path) -> AsyncGenerator[Stage, None]:
+    """Chain, contract, cluster and Kubernetes; fast: 20 ms finality, checkpoints every 20 ms."""
+    keys = directory / "keys"
+    keys.mkdir()
+    authority = LocalAuthority(directory / "authority")
+    certificate = authority.issue("kubernetes")
+    cluster = Cluster({ADMIN_TOKEN: User("admin", ("system:masters",))})
+    with ThreadedServer(cluster, certificate.certificate, certificate.key) as kubernetes:
+        admin = directory / "admin.kubeconfig"
+        entry = {"server": kubernetes.url, "certificate-authority": str(authority.certificate_file)}
+        admin.write_text(token_kubeconfig(entry, "admin", ADMIN_TOKEN))
+        async with LocalSui(finality_ms=20, checkpoint_ms=20, ports=2) as sui:
+            ledger = GrpcLedger(f"http://127.0.0.1:{sui.grpc_ports[1]}")
+            services = Services(
+                gateway=key_file(keys / "gateway.key"),
+                executor=key_file(keys / "executor.key"),
+                sealing=SealingPrivateKey.generate(),
+            )
+            (keys / "executor.sealing").write_text(services.sealing.private_bytes().hex())
+            try:
+                bootstrap = Bootstrap(ledger, keys, services, f"http://127.0.0.1:{sui.faucet_port}")
+                chain = await bootstrap.run(compiled_contract(), now_ms)
+                chain.roots.dump(directory / "roots.json")
+                owners = [f"sui:{to_hex(address)}" for address in chain.addresses.values()]
+                kubeconfig = await asyncio.to_thread(
+                    prepare_cluster, admin, LISTENER_NAMESPACE, owners, directory / "listener.kubeconfig"
+                )
+                reader = ContractReader(ledger, chain.roots)
+                yield Stage(sui, ledger, reader, services, chain, cluster, kubeconfig, directory)
+            finally:
+                await ledger.close()

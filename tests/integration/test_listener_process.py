@@ -1,0 +1,183 @@
+"""The listener process on the local chain with the compiled contract, before the in-memory Kubernetes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from infra.local.stack.chain import LISTENER_NAMESPACE
+from k3s_daas.contract.attributes import OnChainAttributes
+from k3s_daas.ids import request_id_text, to_hex
+from tests.integration.listener_stage import Stage, stage
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+
+NAMESPACES = "/api/v1/namespaces"
+CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
+
+
+def config_map(name: str) -> bytes:
+    return json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}}).encode()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def chain(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    async with stage(tmp_path_factory.mktemp("listener")) as made:
+        yield made
+
+
+def stored(chain: Stage, name: str) -> bool:
+    return chain.cluster.store.get(("", "configmaps"), "default", name) is not None
+
+
+async def test_commands_pass_through_the_contract_and_the_listener(chain: Stage, tmp_path: Path) -> None:
+    async with chain.listener(tmp_path):
+        created = await chain.ask("POST", CONFIG_MAPS, "fieldManager=test", body=config_map("first"))
+        assert created.status == 201
+        assert stored(chain, "first")
+
+        conflict = await chain.ask("POST", CONFIG_MAPS, body=config_map("first"))
+        assert conflict.status == 409
+
+        listed = await chain.ask("GET", CONFIG_MAPS, "limit=500", holder="viewer")
+        assert listed.status == 200
+        assert "first" in [item["metadata"]["name"] for item in json.loads(listed.body)["items"]]
+
+        version = await chain.ask("GET", "/version")
+        assert json.loads(version.body)["major"] == "1"
+
+        who = await chain.ask(
+            "POST",
+            "/apis/authentication.k8s.io/v1/selfsubjectreviews",
+            body=b'{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}',
+        )
+        user = json.loads(who.body)["status"]["userInfo"]
+        assert user["username"] == "sui:" + to_hex(chain.chain.addresses["operator"])
+        assert user["groups"] == ["daas:role:operator", "system:authenticated"]
+        assert user["extra"]["daas.io/seal"] == [to_hex(chain.holder("operator").seal)]
+
+        deleted = await chain.ask("DELETE", f"{CONFIG_MAPS}/first")
+        assert deleted.status == 200
+        assert not stored(chain, "first")
+
+
+async def test_kubernetes_rbac_is_the_second_gate(chain: Stage, tmp_path: Path) -> None:
+    """A viewer may read by both; once his binding is gone Kubernetes says no, whatever the contract says."""
+    key, name = ("rbac.authorization.k8s.io", "clusterrolebindings"), "daas-role-viewer"
+    binding = chain.cluster.store.get(key, "", name)
+    assert binding is not None
+    async with chain.listener(tmp_path):
+        assert (await chain.ask("GET", CONFIG_MAPS, holder="viewer")).status == 200
+        deleted = await chain.ask(
+            "DELETE", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/daas-role-viewer"
+        )
+        assert deleted.status == 200
+        refused = await chain.ask("GET", CONFIG_MAPS, holder="viewer")
+        assert refused.status == 403
+        assert "sui:0x" in json.loads(refused.body)["message"]
+
+
+async def test_a_watch_ends_by_itself(chain: Stage, tmp_path: Path) -> None:
+    async with chain.listener(tmp_path):
+        watched = await chain.ask("GET", CONFIG_MAPS, "watch=true&timeoutSeconds=600")
+        assert watched.status == 200
+
+
+async def test_a_request_other_than_the_authorised_one_is_answered_403(chain: Stage, tmp_path: Path) -> None:
+    async with chain.listener(tmp_path) as process:
+        authorised = OnChainAttributes("get", "", "v1", "configmaps", "", "default", "kept")
+        await chain.ask("POST", CONFIG_MAPS, body=config_map("kept"))
+        answer = await chain.ask("DELETE", f"{CONFIG_MAPS}/kept", authorised=authorised)
+        assert answer.status == 403
+        assert stored(chain, "kept")
+        assert "command refused, nothing was run" in process.messages()
+
+
+async def test_another_requests_ciphertext_is_not_run(chain: Stage, tmp_path: Path) -> None:
+    async with chain.listener(tmp_path) as process:
+        asked = await chain.submit(
+            "POST", CONFIG_MAPS, body=config_map("copied"), payload_for=lambda _: bytes(16)
+        )
+        await chain.ask("GET", NAMESPACES)
+        assert (await chain.request(asked)).response is None
+        assert not stored(chain, "copied")
+        [refused] = [line for line in process.logged if line.get("reason") == "not-openable"]
+        assert refused["request_id"] == request_id_text(asked.request_id)
+
+
+async def test_a_killed_listener_leaves_outcome_unknown_and_its_successor_runs_nothing_twice(
+    chain: Stage, tmp_path: Path
+) -> None:
+    port = chain.listeners_port
+    async with chain.listener(tmp_path) as process:
+        await chain.ask("GET", NAMESPACES)
+        # It can still run commands, and cannot answer them any more.
+        port.misbehaviour.update({"fail": {"ExecuteTransaction": {"status": "UNAVAILABLE"}}})
+        asked = await chain.submit("POST", CONFIG_MAPS, body=config_map("survivor"))
+        async with asyncio.timeout(10):
+            while not stored(chain, "survivor"):  # noqa: ASYNC110  another process
+                await asyncio.sleep(0.005)
+        await process.end(signal.SIGKILL)
+    port.misbehaviour.update({"fail": {}})
+    stored_before = chain.cluster.store.get(("", "configmaps"), "default", "survivor")
+    async with chain.listener(tmp_path):
+        answer = await chain.answer(asked)
+        assert answer.status == 500
+        assert "outcome unknown" in json.loads(answer.body)["message"]
+        assert chain.cluster.store.get(("", "configmaps"), "default", "survivor") == stored_before
+        assert (await chain.ask("GET", NAMESPACES)).status == 200
+
+
+async def test_commands_that_came_while_no_listener_ran_are_found(chain: Stage, tmp_path: Path) -> None:
+    async with chain.listener(tmp_path):
+        await chain.ask("GET", NAMESPACES)
+    asked = await chain.submit("POST", CONFIG_MAPS, body=config_map("missed"))
+    late = await chain.submit("POST", CONFIG_MAPS, body=config_map("late"), start_within_ms=300)
+    await asyncio.sleep(0.4)
+    async with chain.listener(tmp_path):
+        assert (await chain.answer(asked)).status == 201
+        assert (await chain.answer(late)).status == 504
+    assert not stored(chain, "late")
+
+
+async def test_sigterm_drains_and_the_listeners_namespace_stays_closed(chain: Stage, tmp_path: Path) -> None:
+    async with chain.listener(tmp_path) as process:
+        asked = await chain.submit("GET", NAMESPACES)
+        assert (await chain.answer(asked)).status == 200
+        authorised = OnChainAttributes("get", "", "v1", "namespaces", "", "default", "default")
+        closed = await chain.ask("GET", f"{NAMESPACES}/{LISTENER_NAMESPACE}", authorised=authorised)
+        assert closed.status == 403
+        assert await process.end(signal.SIGTERM) == 0
+        assert process.other_lines == []
+
+
+async def test_dropped_streams_lose_nothing(chain: Stage, tmp_path: Path) -> None:
+    port = chain.listeners_port
+    async with chain.listener(tmp_path) as process:
+        port.misbehaviour.update({"drop_streams_after": 3, "duplicate_events": True})
+        try:
+            asked = [await chain.submit("POST", CONFIG_MAPS, body=config_map(f"drop-{n}")) for n in range(6)]
+        finally:
+            port.misbehaviour.update({"drop_streams_after": None, "duplicate_events": False})
+        answers = [await chain.answer(one) for one in asked]
+        assert "event stream lost, subscribing again" in process.messages()
+    assert [answer.status for answer in answers] == [201] * 6
+
+
+async def test_a_large_reply_is_refused_with_advice(chain: Stage, tmp_path: Path) -> None:
+    async with chain.listener(tmp_path):
+        for number in range(3):
+            body = json.loads(config_map(f"large-{number}")) | {"data": {"noise": os.urandom(35_000).hex()}}
+            created = await chain.ask("POST", CONFIG_MAPS, body=json.dumps(body).encode())
+            assert created.status == 201
+        answer = await chain.ask("GET", CONFIG_MAPS)
+        assert answer.status == 413
+        assert "--chunk-size" in json.loads(answer.body)["message"]
+        assert (await chain.ask("GET", CONFIG_MAPS, "limit=1")).status == 200
