@@ -145,7 +145,7 @@ class ObjectStore:
         self._balances: dict[tuple[bytes, str], int] = {}
         self._wrapped: set[bytes] = set()
         self._embedded: dict[bytes, tuple[int, bytes, tuple[bytes, ...]]] = {}
-        self._parents_generation = 0
+        self._parents: set[bytes] = set()
         self.metered_bytes = 0
 
     def get(self, object_id: bytes) -> StoredObject | None:
@@ -164,9 +164,6 @@ class ObjectStore:
     def children_of(self, parent: bytes) -> list[StoredObject]:
         """Dynamic fields (and child objects) of a parent, in order of their creation."""
         return [self._objects[object_id] for object_id in self._children.get(parent, ())]
-
-    def has_children(self, parent: bytes) -> bool:
-        return parent in self._children
 
     def balance(self, address: bytes, currency: str) -> int:
         """The address balance (not counting coin objects)."""
@@ -194,17 +191,17 @@ class ObjectStore:
                 self._balances.pop(key, None)
 
     def embedded_parents(self, stored_id: bytes, contents: bytes) -> tuple[bytes, ...]:
-        """Ids in ``contents`` that have children: every UID that stands there shows its 32 bytes.
+        """Ids in ``contents`` that have, or once had, children: a UID shows its 32 bytes wherever it stands.
 
-        The scan is cached per contents, until a parent appears for the first time.
+        The scan is cached per contents, until another parent appears for the first time.
         """
         cached = self._embedded.get(stored_id)
-        if cached is not None and cached[0] == self._parents_generation and cached[1] is contents:
+        if cached is not None and cached[0] == len(self._parents) and cached[1] is contents:
             return cached[2]
         windows = (contents[start : start + 32] for start in range(len(contents) - 31))
-        found = tuple(dict.fromkeys(window for window in windows if window in self._children))
+        found = tuple(dict.fromkeys(window for window in windows if window in self._parents))
         if stored_id in self._objects:
-            self._embedded[stored_id] = (self._parents_generation, contents, found)
+            self._embedded[stored_id] = (len(self._parents), contents, found)
         return found
 
     def _index(self, owner: Owner) -> dict[bytes, dict[bytes, None]] | None:
@@ -218,8 +215,8 @@ class ObjectStore:
         index = self._index(stored.owner)
         if index is None:
             return
-        if index is self._children and stored.owner.address not in index:
-            self._parents_generation += 1
+        if index is self._children:
+            self._parents.add(stored.owner.address)
         index.setdefault(stored.owner.address, {})[stored.id] = None
 
     def _forget(self, object_id: bytes) -> None:
