@@ -12,6 +12,7 @@ prints one JSON line ``{"ready": true, "port": …, "url": …}`` and serves unt
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import signal
 import sys
@@ -91,23 +92,69 @@ def serialised(app: WsgiApp) -> WsgiApp:
     return one_at_a_time
 
 
+class _KeepAlive:
+    """Answers through a WSGI app and keeps the connection: werkzeug's own server closes it after each
+    reply, and an AWS client that reconnects for each call takes twice as long.
+    """
+
+    protocol_version = "HTTP/1.1"
+    # Nagle's algorithm would hold a reply back for 40 ms; buffered writes send head and body together.
+    disable_nagle_algorithm = True
+    wbufsize = -1
+
+    def answer(self: Any, app: WsgiApp) -> None:
+        """One request and its reply."""
+        environ = self.make_environ()
+        environ["wsgi.input"] = io.BytesIO(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+        started: list[tuple[str, list[tuple[str, str]]]] = []
+
+        def start_response(status: str, headers: list[tuple[str, str]], *_: object) -> None:
+            started.append((status, headers))
+
+        body = b"".join(app(environ, start_response))
+        status, headers = started[-1]
+        code, _, reason = status.partition(" ")
+        self.send_response_only(int(code), reason)
+        for name, value in headers:
+            if name.lower() not in ("content-length", "connection"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+        self.wfile.flush()
+
+    def handle_expect_100(self: Any) -> bool:
+        """Let the client go on; without the flush it would wait for a second."""
+        self.send_response_only(100)
+        self.end_headers()
+        self.wfile.flush()
+        return True
+
+    def log(self, *_: object) -> None:
+        """No access log: its lines would be the only thing this process ever says."""
+
+    log_message = log
+
+
 def serve(port: int) -> None:
     """Serve on the loopback interface until SIGTERM or SIGINT."""
     # Imported here: moto costs half a second and the helpers above are used without it.
-    from moto.server import DomainDispatcherApplication, create_backend_app  # noqa: PLC0415
-    from werkzeug.serving import WSGIRequestHandler, make_server  # noqa: PLC0415
-
-    class Handler(WSGIRequestHandler):
-        # boto3 keeps its connections: with HTTP/1.0 each call would open one.
-        protocol_version = "HTTP/1.1"
-        # Buffered writes and no Nagle: headers and body leave in one segment.
-        disable_nagle_algorithm = True
-        wbufsize = -1
-
-        def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-            """No access log: its lines would be the only thing this process ever says."""
+    from moto.server import (  # noqa: PLC0415
+        DomainDispatcherApplication,
+        MotoRequestHandler,
+        create_backend_app,
+    )
+    from werkzeug.serving import make_server  # noqa: PLC0415
 
     app = serialised(DomainDispatcherApplication(create_backend_app))
+
+    class Handler(_KeepAlive, MotoRequestHandler):  # type: ignore[misc] # moto carries no types
+        """moto's reading of a request, our way of answering it."""
+
+        def run_wsgi(self) -> None:
+            self.answer(app)
+
     server = make_server(LOOPBACK, port, app, threaded=True, request_handler=Handler)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:

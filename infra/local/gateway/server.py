@@ -165,6 +165,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         self._write(refusal(int(code), "The HTTP request could not be read."))
 
+    def handle_expect_100(self) -> bool:
+        """Let the client go on with its body; without the flush it would wait for a second."""
+        self.send_response_only(100)
+        self.end_headers()
+        self.wfile.flush()
+        return True
+
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         """No access log here: the app writes one line per request."""
 
