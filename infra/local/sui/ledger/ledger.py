@@ -11,7 +11,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..execution import MoveVm, ObjectValue, PackageInterface
 from .admission import Admission, Claims
@@ -23,7 +23,7 @@ from .digests import base58, blake2b, hex_address
 from .effects import effects_digest
 from .errors import precondition
 from .executor import Executor, Outcome
-from .gas import storage_deposit
+from .gas import MAX_BUDGET, storage_deposit
 from .objects import (
     IMMUTABLE,
     PACKAGE_TYPE,
@@ -40,7 +40,7 @@ from .objects import (
 )
 from .scheduling import Schedule, Ticket
 from .signatures import authorise
-from .transactions import TransactionData, decode_transaction
+from .transactions import GasData, TransactionData, decode_transaction
 from .type_tags import CLOCK, CLOCK_ID, SUI, coin_of, coin_type
 from .workspace import Environment
 
@@ -153,7 +153,7 @@ class Ledger:
         return await asyncio.shield(task)
 
     async def simulate(self, data: TransactionData, *, checks: bool = True) -> Outcome:
-        """Execute on the present state without keeping anything.
+        """Execute on the present state without keeping anything; without ``checks``, gas is not looked at.
 
         Raises:
             TransactionRefusedError: ``checks`` are on and it would not be admitted.
@@ -166,6 +166,9 @@ class Ledger:
                 reference_gas_price=self.reference_gas_price,
                 now_ms=self.clock.now_ms(),
             )
+        else:
+            price = max(data.gas.price, self.reference_gas_price)
+            data = replace(data, gas=GasData((), data.sender, price, MAX_BUDGET))
         return await self._executor.execute(data, self._environment())
 
     def _admit(
@@ -188,6 +191,7 @@ class Ledger:
             self._reserved[key] = self._reserved.get(key, 0) + amount
         ticket = self._schedule.enter(claims.exclusive, claims.shared)
         task = asyncio.create_task(self._run(data, signatures, claims, ticket, arrival))
+        task.add_done_callback(_note_outcome)
         self._in_flight[data.digest] = task
         return task
 
@@ -351,6 +355,12 @@ class Ledger:
             writes.balances[address, SUI] = balance
         self._apply_genesis(writes)
         return [stored for stored in writes.objects.values() if stored is not None]
+
+
+def _note_outcome(task: asyncio.Task[ExecutedTransaction]) -> None:
+    """Look at a failure, which :meth:`Ledger._run` has logged, even if its sender is gone."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _settle(future: asyncio.Future[None]) -> None:
