@@ -13,7 +13,7 @@ from k3s_daas.contract.reader import ContractReader
 from k3s_daas.errors import ConfigurationError
 from k3s_daas.ids import to_hex
 from k3s_daas.sui.grpc import GrpcLedger
-from k3s_daas.sui.ledger import EventFilter, Ledger
+from k3s_daas.sui.ledger import EventFilter, Ledger, ServiceInfo
 from listener_service.api_server import ApiServer, load_configuration
 from listener_service.clock import Clock, SystemClock
 from listener_service.event_source import LedgerEventSource, ReplayPlan
@@ -26,6 +26,8 @@ from listener_service.settings import ListenerIdentity, ListenerSettings
 from listener_service.verification import Verifier
 
 _log = logging.getLogger(__name__)
+
+_CLOCK_TOLERANCE_MS = 5_000
 
 ReadyCallback = Callable[[Mapping[str, object]], None]
 
@@ -70,6 +72,7 @@ async def assemble(
     journal: JournalWriter | None = None
     try:
         info = await ledger.service_info()
+        _check_clock(info, clock)
         reader = ContractReader(ledger, roots)
         await reader.confirm_chain()
         cluster = await reader.cluster()
@@ -127,6 +130,15 @@ def _source(
         clock=clock,
         on_live=on_live,
     )
+
+
+def _check_clock(info: ServiceInfo, clock: Clock) -> None:
+    """A clock that is behind lets commands start after their `start_by`. One that is ahead only refuses."""
+    behind_ms = info.timestamp_ms - clock.now_ms()
+    if behind_ms > _CLOCK_TOLERANCE_MS:
+        raise ConfigurationError(
+            f"this machine's clock is {behind_ms / 1000:.0f} s behind the chain's: set it (NTP does)"
+        )
 
 
 def _check_cluster(cluster: ClusterState, settings: ListenerSettings, identity: ListenerIdentity) -> None:

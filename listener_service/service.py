@@ -195,16 +195,20 @@ class ListenerService:
             await self.journal.mark_answered(reply_to.seal, reply_to.request_id)
 
     async def _answer_unknown(self, entry: JournalEntry) -> None:
-        """A predecessor recorded this mutation and did not answer it."""
+        """A predecessor recorded this mutation, and its answer is not known to be final."""
         request_id_var.set(request_id_text(entry.request_id))
-        _log.warning(
-            "recorded but not answered before the restart: outcome unknown",
-            extra={"transaction": entry.transaction_digest, "event_index": entry.event_index},
-        )
-        reply_to = ReplyTo(entry.seal, entry.request_id, entry.reply_key, entry.answer_by_ms)
-        status = answers.outcome_unknown("the listener was restarted while the command was in work")
         try:
-            await self._answer(reply_to, passthrough.status_response(status, entry.request_id), is_read=False)
+            if await self._is_answered(entry.seal, entry.request_id):
+                await self.journal.mark_answered(entry.seal, entry.request_id)
+                return
+            _log.warning(
+                "recorded but not answered before the restart: outcome unknown",
+                extra={"transaction": entry.transaction_digest, "event_index": entry.event_index},
+            )
+            reply_to = ReplyTo(entry.seal, entry.request_id, entry.reply_key, entry.answer_by_ms)
+            status = answers.outcome_unknown("the listener was restarted while the command was in work")
+            response = passthrough.status_response(status, entry.request_id)
+            await self._answer(reply_to, response, is_read=False)
         except Exception:  # noqa: BLE001  the last line of defence of a task
             _log.exception("a command from before the restart could not be answered")
 
@@ -212,10 +216,13 @@ class ListenerService:
         """A replayed event: whether the journal or the chain says that it was answered, or may have run."""
         if await self.journal.is_recorded(requested.seal, requested.request_id):
             return True
+        return await self._is_answered(requested.seal, requested.request_id)
+
+    async def _is_answered(self, seal: bytes, request_id: bytes) -> bool:
+        """Whether the chain shows an answer. No, if it cannot be asked: it ignores a second answer."""
         try:
-            request = await self.reader.request(requested.seal, requested.request_id)
+            request = await self.reader.request(seal, request_id)
         except LedgerUnavailableError:
-            # Then verification asks again and waits; a second answer would be ignored on chain.
             return False
         return request is not None and request.response is not None
 
@@ -276,5 +283,5 @@ def _what(command: VerifiedCommand) -> dict[str, object]:
     return {
         "requester": to_hex(requested.requester),
         "role": requested.role,
-        **{name: value for name, value in asdict(requested.attributes).items() if value},
+        "request": {name: value for name, value in asdict(requested.attributes).items() if value},
     }

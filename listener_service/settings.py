@@ -57,7 +57,7 @@ class ListenerSettings:
     concurrency: int = 32
     """DAAS_CONCURRENCY: commands in work at a time; when full the stream is not read on."""
 
-    drain_ms: int = 3_000
+    drain_ms: int = 2_000
     """DAAS_DRAIN_MS: how long SIGTERM waits for commands in work."""
 
     gas_budget: int = 50_000_000
@@ -92,7 +92,7 @@ class ListenerSettings:
             listener_namespace=read.namespace("DAAS_LISTENER_NAMESPACE"),
             resume_after_checkpoint=read.optional_number("DAAS_RESUME_AFTER_CHECKPOINT", 0, 2**63 - 1),
             concurrency=read.number("DAAS_CONCURRENCY", 32, 1, 1024),
-            drain_ms=read.number("DAAS_DRAIN_MS", 3_000, 0, 600_000),
+            drain_ms=read.number("DAAS_DRAIN_MS", 2_000, 0, 600_000),
             gas_budget=read.number("DAAS_GAS_BUDGET", 50_000_000, 1_000_000, 50_000_000_000),
             log_level=read.choice("DAAS_LOG_LEVEL", _LOG_LEVELS, "how much is logged", default="info"),
         )

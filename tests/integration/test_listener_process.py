@@ -6,16 +6,22 @@ import asyncio
 import json
 import os
 import signal
+import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from infra.local.kube.operations import WriteOptions
 from infra.local.stack.chain import LISTENER_NAMESPACE
+from infra.local.stack.kubeconfigs import token_kubeconfig
 from k3s_daas.contract.attributes import OnChainAttributes
 from k3s_daas.ids import request_id_text, to_hex
 from tests.integration.listener_stage import Stage, stage
+from tests.unit.listener_world import ScriptedReply, scripted_api_server
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
@@ -169,6 +175,55 @@ async def test_dropped_streams_lose_nothing(chain: Stage, tmp_path: Path) -> Non
         answers = [await chain.answer(one) for one in asked]
         assert "event stream lost, subscribing again" in process.messages()
     assert [answer.status for answer in answers] == [201] * 6
+
+
+async def test_an_event_that_the_endpoint_changed_is_not_run(chain: Stage, tmp_path: Path) -> None:
+    def rename(event: Any) -> None:
+        event.contents.value = event.contents.value.replace(b"kept-1", b"kept-2")
+
+    for name in ("kept-1", "kept-2"):
+        chain.cluster.operations.create(
+            chain.cluster.registry.builtin("", "configmaps"),
+            "default",
+            json.loads(config_map(name)),
+            WriteOptions("test"),
+        )
+    async with chain.listener(tmp_path) as process:
+        chain.listeners_port.misbehaviour.update({"forge": {"event": rename}})
+        try:
+            asked = await chain.submit("DELETE", f"{CONFIG_MAPS}/kept-1")
+            await chain.ask("GET", NAMESPACES)
+        finally:
+            chain.listeners_port.misbehaviour.update({"forge": {}})
+        [line] = [line for line in process.logged if line.get("reason") == "not-authorised"]
+        assert line["request_id"] == request_id_text(asked.request_id)
+        assert line["transaction"]
+    assert stored(chain, "kept-1")
+    assert stored(chain, "kept-2")
+
+
+async def test_sigterm_does_not_wait_for_an_api_server_that_hangs(chain: Stage, tmp_path: Path) -> None:
+    released = threading.Event()
+
+    def hang(_: object) -> ScriptedReply:
+        released.wait(30)
+        return ScriptedReply()
+
+    with scripted_api_server() as api:
+        api.reply = hang
+        kubeconfig = tmp_path / "kubeconfig"
+        kubeconfig.write_text(token_kubeconfig({"server": api.configuration.host}, "listener", "token"))
+        async with chain.listener(
+            tmp_path / "state", KUBECONFIG=str(kubeconfig), DAAS_DRAIN_MS="200"
+        ) as process:
+            await chain.submit("GET", NAMESPACES)
+            async with asyncio.timeout(10):
+                while not api.seen:  # noqa: ASYNC110  another thread
+                    await asyncio.sleep(0.01)
+            started = time.monotonic()
+            assert await process.end(signal.SIGTERM) == 0
+            assert time.monotonic() - started < 3
+        released.set()
 
 
 async def test_a_large_reply_is_refused_with_advice(chain: Stage, tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ async def test_a_read_is_run_as_the_holder_and_answered(
 
 
 async def test_a_mutation_passes_through_untouched(
-    world: World, api: ScriptedApiServer, tmp_path: Path
+    world: World, api: ScriptedApiServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     body = bytes(range(256))
     requested, event = world.command(
@@ -166,6 +166,7 @@ async def test_a_mutation_passes_through_untouched(
     async with listener(world, api, tmp_path):
         world.ledger.publish(event)
         await until(lambda: requested.request_id in world.answers())
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     [seen] = api.seen
     assert seen.body == body
     assert seen.target.endswith("?fieldManager=kubectl-create&dryRun=All")
@@ -419,9 +420,10 @@ async def test_after_answer_by_nothing_is_run_or_answered(
     assert world.ledger.executed == []
 
 
-async def test_a_mutation_is_on_disk_before_it_is_run(
-    world: World, api: ScriptedApiServer, tmp_path: Path
+async def test_a_mutation_is_on_disk_before_it_is_run_and_logged_when_it_is_answered(
+    world: World, api: ScriptedApiServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     requested, event = world.command("DELETE", POD)
     recorded: list[bool] = []
     async with listener(world, api, tmp_path) as running:
@@ -435,6 +437,9 @@ async def test_a_mutation_is_on_disk_before_it_is_run(
         world.ledger.publish(event)
         await until(lambda: requested.request_id in world.answers())
     assert recorded == [True]
+    [line] = [record for record in caplog.records if record.message == "command answered"]
+    assert vars(line)["request"]["name"] == "web"
+    assert vars(line)["status"] == 200
 
 
 def entry_of(requested: ApiRequested, event: ChainEvent, world: World) -> JournalEntry:
@@ -492,6 +497,22 @@ async def test_a_crash_during_execution_is_answered_outcome_unknown_by_the_succe
 
 def _never(_: bytes) -> ExecutionOutcome:
     raise TransactionRefusedError("insufficient-funds", "the executor has no gas")
+
+
+async def test_a_recorded_mutation_that_the_chain_shows_answered_is_not_answered_again(
+    world: World, api: ScriptedApiServer, tmp_path: Path
+) -> None:
+    requested, event = world.command("DELETE", POD)
+    world.answered_on_chain(requested)
+    journal = Journal(tmp_path, chain_id=CHAIN_ID, cluster=CLUSTER)
+    journal.record([entry_of(requested, event, world)])
+    journal.close()
+    read, read_event = world.command()
+    async with listener(world, api, tmp_path) as running:
+        world.ledger.publish(read_event)
+        await until(lambda: read.request_id in world.answers())
+        assert await running.service.journal.unanswered() == []
+    assert set(world.answers()) == {read.request_id}
 
 
 async def test_a_mutation_from_before_the_journal_began_is_not_run(
