@@ -78,7 +78,7 @@ def is_pure_type(move_type: MoveType) -> bool:
             return is_pure_type(element)
         case Datatype(address, module, name, arguments) if address in {MOVE_STDLIB, SUI_FRAMEWORK}:
             if (module, name) == ("option", "Option"):
-                return is_pure_type(arguments[0])
+                return len(arguments) == 1 and is_pure_type(arguments[0])
             return (module, name) in _PURE_STRUCTS
     return False
 
@@ -132,6 +132,8 @@ class Datatypes:
                 return self._abilities_of(element) & frozenset(_PLAIN)
             case Datatype():
                 declared = self.declaration(move_type)
+                if len(declared.type_parameters) != len(move_type.arguments):
+                    raise UnknownTypeError(f"{canonical(move_type)} has a wrong number of type arguments")
                 abilities = frozenset(declared.abilities)
                 for parameter, argument in zip(declared.type_parameters, move_type.arguments, strict=True):
                     if not parameter.phantom:

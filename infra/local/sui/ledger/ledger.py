@@ -13,35 +13,23 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from ..execution import MoveVm, ObjectValue, PackageInterface
+from ..execution import MoveVm, PackageInterface
 from .admission import Admission, Claims
 from .checkpoints import CheckpointLog, ExecutedTransaction
 from .clock import LedgerClock, SystemClock
-from .coins import coin_balance, coin_contents
+from .coins import coin_balance
 from .datatypes import Datatypes
-from .digests import base58, blake2b, hex_address
+from .digests import base58, hex_address
 from .effects import effects_digest
 from .errors import precondition
 from .executor import Executor, Outcome
-from .gas import MAX_BUDGET, storage_deposit
-from .objects import (
-    IMMUTABLE,
-    PACKAGE_TYPE,
-    History,
-    ObjectStore,
-    Owner,
-    OwnerKind,
-    StoredObject,
-    WriteSet,
-    address_owner,
-    metered_bytes,
-    seal_object,
-    shared_since,
-)
+from .gas import MAX_BUDGET
+from .genesis import allocation, initial_objects
+from .objects import History, ObjectStore, OwnerKind, StoredObject, WriteSet
 from .scheduling import Schedule, Ticket
 from .signatures import authorise
 from .transactions import GasData, TransactionData, decode_transaction
-from .type_tags import CLOCK, CLOCK_ID, SUI, coin_of, coin_type
+from .type_tags import coin_type
 from .workspace import Environment
 
 logger = logging.getLogger(__name__)
@@ -107,7 +95,9 @@ class Ledger:
         self._pending: list[ExecutedTransaction] = []
         self._final_count = 0
         self._ticker: asyncio.Task[None] | None = None
-        self._genesis(packages)
+        for package in packages:
+            self.datatypes.register(package)
+        self._apply_genesis(initial_objects(self.chain_id, packages))
 
     @property
     def chain_id(self) -> bytes:
@@ -313,46 +303,15 @@ class Ledger:
 
     # Genesis
 
-    def _genesis(self, packages: Sequence[PackageInterface]) -> None:
-        writes = WriteSet()
-        clock = ObjectValue(CLOCK_ID, CLOCK, CLOCK_ID + bytes(8))
-        writes.objects[CLOCK_ID] = self._genesis_object(clock, shared_since(1))
-        for package in packages:
-            self.datatypes.register(package)
-            value = ObjectValue(package.id, PACKAGE_TYPE, b"")
-            writes.objects[package.id] = self._genesis_object(value, IMMUTABLE, package)
-        self._apply_genesis(writes)
-
-    def _genesis_object(
-        self, value: ObjectValue, owner: Owner, package: PackageInterface | None = None
-    ) -> StoredObject:
-        movable = value.type_tag.startswith(coin_of(SUI))
-        deposit = storage_deposit(metered_bytes(value.type_tag, value.contents)) if movable else 0
-        return seal_object(
-            value,
-            version=1,
-            owner=owner,
-            previous_transaction=self.chain_id,
-            storage_rebate=deposit,
-            public_transfer=movable,
-            package=package,
-        )
-
     def _apply_genesis(self, writes: WriteSet) -> None:
         self._executed.apply(writes)
         self.final.apply(writes)
         self.history.record(0, writes.objects)
 
     def allocate(self, address: bytes, coins: Sequence[int], balance: int = 0) -> list[StoredObject]:
-        """Create SUI out of nothing, as genesis does: before the first transaction only."""
+        """Create SUI (MIST) out of nothing, as genesis does: before the first transaction only."""
         assert not self.transactions, "coins are allocated at genesis"
-        writes = WriteSet()
-        for index, amount in enumerate(coins):
-            coin_id = blake2b(self.chain_id + address + index.to_bytes(8, "little"))
-            value = ObjectValue(coin_id, coin_of(SUI), coin_contents(coin_id, amount))
-            writes.objects[coin_id] = self._genesis_object(value, address_owner(address))
-        if balance:
-            writes.balances[address, SUI] = balance
+        writes = allocation(self.chain_id, address, coins, balance)
         self._apply_genesis(writes)
         return [stored for stored in writes.objects.values() if stored is not None]
 

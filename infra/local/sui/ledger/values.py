@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from ..execution import ObjectValue
-from .datatypes import Datatypes
+from .datatypes import Datatypes, UnknownTypeError
 from .errors import ArgumentDetail, ExecutionFailedError, bad_argument
 from .transactions import Argument
 
@@ -139,8 +139,14 @@ class Arguments:
                 "INVALID_GAS_COIN_USAGE",
                 "the gas coin can be used by value in TransferObjects only",
             )
-        if place.is_object or "copy" not in self._datatypes.abilities(place.type_tag):
+        if place.is_object or not self._has(place.type_tag, "copy"):
             place.taken = True
+
+    def _has(self, type_tag: str, ability: str) -> bool:
+        try:
+            return ability in self._datatypes.abilities(type_tag)
+        except UnknownTypeError as error:
+            raise ExecutionFailedError("VM_INVARIANT_VIOLATION", str(error)) from error
 
     def check_leftovers(self) -> None:
         """Every result must be used or droppable.
@@ -150,9 +156,7 @@ class Arguments:
         """
         for command, results in enumerate(self.results):
             for index, place in enumerate(results):
-                if place.taken or (
-                    not place.is_object and "drop" in self._datatypes.abilities(place.type_tag)
-                ):
+                if place.taken or (not place.is_object and self._has(place.type_tag, "drop")):
                     continue
                 raise ExecutionFailedError(
                     "UNUSED_VALUE_WITHOUT_DROP",
