@@ -45,6 +45,7 @@ _URL_VERBS = {method: "get" if method == "HEAD" else method.lower() for method i
 
 _NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
 _UPGRADE_SUBRESOURCES = frozenset({"exec", "attach", "portforward"})
+_CHANNEL_SUBRESOURCES = _UPGRADE_SUBRESOURCES | {"proxy"}
 _REVIEWS = frozenset(
     {
         ("authorization.k8s.io", "selfsubjectaccessreviews"),
@@ -90,14 +91,15 @@ class RequestAttributes:
     def is_read(self) -> bool:
         """Nothing in the cluster can change by it: no stake and no writing session is needed.
 
-        A ``get`` of a proxy is none, whatever stands behind it may do anything; the reviews are POSTs that
-        only ask. The contract decides by the same rule.
+        A ``get`` that opens a channel into a workload (proxy, exec, attach, portforward) is none: what is done
+        through it, nobody can tell beforehand. The reviews are POSTs that only ask. The contract decides by
+        the same rule.
         """
         if not self.is_resource_request:
             return self.verb == "get"
         if self.verb == "create":
             return not self.subresource and (self.api_group, self.resource) in _REVIEWS
-        return self.verb in ("get", "list", "watch") and self.subresource != "proxy"
+        return self.verb in ("get", "list", "watch") and self.subresource not in _CHANNEL_SUBRESOURCES
 
     @property
     def is_long_running(self) -> bool:

@@ -57,14 +57,23 @@ public(package) fun is_resource_request(self: &Attributes): bool {
     !self.resource.is_empty()
 }
 
-/// Nothing in the cluster can change by it, so neither stake nor a writing session is needed. A `get` of a proxy is
-/// not one: what stands behind the proxy may do anything. The reviews are POSTs that only ask.
+/// Nothing in the cluster can change by it, so neither stake nor a writing session is needed. A `get` that opens a
+/// channel into a workload is not one. The reviews are POSTs that only ask.
 public(package) fun is_read(self: &Attributes): bool {
     let verb = self.verb.as_bytes();
     if (!self.is_resource_request()) return verb == &b"get";
     if (verb == &b"create") return self.is_review();
     let reads = verb == &b"get" || verb == &b"list" || verb == &b"watch";
-    reads && self.subresource.as_bytes() != &b"proxy"
+    reads && !self.opens_a_channel()
+}
+
+/// A `get` that opens a channel into a workload: what is done through it, nobody can tell beforehand.
+fun opens_a_channel(self: &Attributes): bool {
+    let subresource = self.subresource.as_bytes();
+    subresource == &b"proxy"
+        || subresource == &b"exec"
+        || subresource == &b"attach"
+        || subresource == &b"portforward"
 }
 
 /// Requests of such power that a `*` in a rule does not reach them: tokens of service accounts, approval of client

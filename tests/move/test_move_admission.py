@@ -286,6 +286,13 @@ def test_a_seal_below_the_minimum_reads(world: World) -> None:
     assert world.refuses(seal, attributes=WRITE) == "EStakeTooLow"
 
 
+@pytest.mark.parametrize("subresource", ["exec", "attach", "portforward"])
+def test_a_channel_into_a_pod_is_a_write(world: World, subresource: str) -> None:
+    seal = world.holder(amount=ENOUGH - 1)
+    channel = OnChainAttributes("get", "", "v1", "pods", subresource, "default", "web")
+    assert world.refuses(seal, attributes=channel) == "EStakeTooLow"
+
+
 def test_a_role_may_ask_for_more_stake_than_the_cluster_but_not_less(world: World) -> None:
     everything: dict[str, Any] = {"verbs": ["*"], "api_groups": ["*"], "resources": ["*"]}
     world.define_role("costly", [everything], stake=ENOUGH + 1)
