@@ -15,6 +15,7 @@ import argparse
 import io
 import json
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -155,7 +156,11 @@ def serve(port: int) -> None:
         def run_wsgi(self) -> None:
             self.answer(app)
 
-    server = make_server(LOOPBACK, port, app, threaded=True, request_handler=Handler)
+    # Our own socket: werkzeug would end the process if the port is in use.
+    with socket.create_server((LOOPBACK, port), backlog=128) as listening:
+        server = make_server(
+            LOOPBACK, port, app, threaded=True, request_handler=Handler, fd=listening.fileno()
+        )
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         # shutdown() waits for the serving loop, which runs in this very thread.
@@ -163,8 +168,8 @@ def serve(port: int) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    url = f"http://{LOOPBACK}:{server.server_port}"
-    print(json.dumps({"ready": True, "port": server.server_port, "url": url}), flush=True)
+    url = f"http://{LOOPBACK}:{server.port}"
+    print(json.dumps({"ready": True, "port": server.port, "url": url}), flush=True)
     server.serve_forever(poll_interval=0.1)
 
 
