@@ -91,8 +91,8 @@ class RequestAttributes:
     def is_read(self) -> bool:
         """Nothing in the cluster can change by it: no stake and no writing session is needed.
 
-        A ``get`` that opens a channel into a workload (proxy, exec, attach, portforward) is none: what is done
-        through it, nobody can tell beforehand. The reviews are POSTs that only ask. The contract decides by
+        A ``get`` that opens a channel into a workload (proxy, exec, attach, portforward) is none: nobody can
+        tell beforehand what is done through it. The reviews are POSTs that only ask. The contract decides by
         the same rule.
         """
         if not self.is_resource_request:
