@@ -103,9 +103,10 @@ def value_at(obj: Any, path: Path) -> Any:
 def without(obj: Json, paths: set[Path]) -> Json:
     """A copy of the object without these fields, and without the maps and lists that this empties."""
     result = copy.deepcopy(obj)
-    # Deepest first, so that an item's fields go before the item and leave the rest of the path intact.
-    for path in sorted(paths, key=len, reverse=True):
-        _remove(result, path)
+    # Whole items first, while the keys that identify them are there; then the deepest fields.
+    for path in sorted(paths, key=lambda path: (path[-1] != ".", -len(path))):
+        if value_at(result, path) is not ABSENT:
+            _remove(result, path)
     return result
 
 

@@ -16,6 +16,7 @@ import uvicorn
 from infra.local.kube.cluster import Cluster
 
 _START_SECONDS = 10
+_LAST_WORDS_SECONDS = 0.05  # for answers and watches to finish when the server ends
 
 
 def listen(port: int) -> socket.socket:
@@ -33,7 +34,7 @@ def listen(port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its own signal handling, and with watches ended before it waits for connections."""
+    """uvicorn that tells when it accepts requests, and that ends watches instead of waiting for them."""
 
     def __init__(self, cluster: Cluster, certificate: Path, key: Path) -> None:
         self._cluster = cluster
@@ -51,15 +52,14 @@ class _Server(uvicorn.Server):
 
         self.on_start: Callable[[], None] = lambda: None
 
-    def install_signal_handlers(self) -> None:
-        pass
-
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.on_start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._cluster.close()
+        await asyncio.sleep(_LAST_WORDS_SECONDS)
+        self.force_exit = True  # what is still open now belongs to clients that do not read
         await super().shutdown(sockets)
 
 

@@ -17,6 +17,7 @@ from infra.local.kube.store import ResourceKey
 PODS: ResourceKey = ("", "pods")
 MANAGER = "kube-controller-manager"
 _EVENTS_KEPT = 500
+_NAME_LIMIT = 253  # characters of an object's name
 
 
 @dataclass
@@ -79,7 +80,7 @@ class Context:
         metadata, now = about["metadata"], self.operations.now()
         namespace = metadata.get("namespace") or "default"
         digest = hash_suffix(f"{metadata['uid']} {reason} {message}")
-        name = f"{metadata['name']}.{digest}"
+        name = f"{metadata['name'][: _NAME_LIMIT - len(digest) - 1]}.{digest}"
         key, events = ("", "events"), self.resource(("", "events"))
         known = self.operations.store.get(key, namespace, name)
         if known is not None:
