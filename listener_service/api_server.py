@@ -157,7 +157,17 @@ def load_configuration(kubeconfig: Path | None) -> Any:
             "KUBECONFIG is not set, and" if kubeconfig is None else f"KUBECONFIG {kubeconfig} cannot be used:"
         )
         raise ConfigurationError(f"{where} {error}") from error
+    except Exception as error:  # noqa: BLE001  whatever the package's parsers raise for a file that is none
+        # Without the cause: a parser's message quotes what it parsed.
+        raise ConfigurationError(
+            f"KUBECONFIG {kubeconfig} is no kubeconfig file ({type(error).__name__})"
+        ) from None
     return configuration
+
+
+def _bearer(configuration: Any) -> str | None:
+    setting = configuration.auth_settings().get("BearerToken")
+    return setting["value"] if setting else None
 
 
 class ApiServer:
@@ -194,19 +204,24 @@ class ApiServer:
     def _authorization(self) -> str | None:
         # The package's refresh hook re-reads an in-cluster token file each minute, and is not thread-safe.
         with self._credentials:
-            setting = self._configuration.auth_settings().get("BearerToken")
-        return setting["value"] if setting else None
+            return _bearer(self._configuration)
 
     def _reload(self, refused: str | None) -> bool:
-        """Reads kubeconfig or service account again; whether that gave other credentials than the refused
-        ones.
-        """
+        """Reads kubeconfig or service account again; whether there is another token now than the refused."""
         with self._credentials:
+            if _bearer(self._configuration) != refused:
+                return True  # another thread was faster
             try:
-                self._apply(self._load())
+                configuration = self._load()
             except ConfigurationError:
                 return False
-        return self._authorization() != refused
+            if _bearer(configuration) == refused:
+                return False
+            replaced = self._pool
+            self._apply(configuration)
+        # Requests that are still on their way keep their connections.
+        replaced.clear()
+        return True
 
     def _send_once(self, call: ApiCall, authorization: str | None, may_start: Callable[[], bool]) -> RawReply:
         deadline = time.monotonic() + call.timeout_s

@@ -31,6 +31,8 @@ def check_standing(
     """Raises the `StatusError` that the contract's own refusal would become."""
     if cluster.paused:
         raise from_abort("cluster", 102)
+    if requested.gateway not in cluster.gateways:
+        raise from_abort("cluster", 109)
     _check_seal(requested, attributes, seal, now_ms)
     role = cluster.roles.get(requested.role)
     if role is None:

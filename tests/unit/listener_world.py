@@ -218,7 +218,14 @@ class World:
     def session_key(self) -> bytes:
         return self.session.public_key().public_bytes_raw()
 
-    def set_cluster(self, *, paused: bool = False, rules: Sequence[Rule] = OPERATOR, stake: int = 0) -> None:
+    def set_cluster(
+        self,
+        *,
+        paused: bool = False,
+        rules: Sequence[Rule] = OPERATOR,
+        stake: int = 0,
+        gateways: Sequence[bytes] | None = None,
+    ) -> None:
         writer = Writer().address(CLUSTER).u64(1).string("demo").string(NAMESPACE)
         for name in Policy.__slots__:
             writer.u64(getattr(POLICY, name))
@@ -228,7 +235,8 @@ class World:
             [self.executor.address],
             lambda inner, value: inner.address(value).byte_vector(self.sealing_key.public_bytes()),
         )
-        writer.vector([self.gateway.address], Writer.address).boolean(paused)
+        registered = [self.gateway.address] if gateways is None else gateways
+        writer.vector(registered, Writer.address).boolean(paused)
         self._put(CLUSTER, "cluster::Cluster", writer.finish())
 
     def set_seal(

@@ -249,6 +249,15 @@ def test_a_missing_kubeconfig_is_named(tmp_path: Path) -> None:
         load_configuration(tmp_path / "absent")
 
 
+@pytest.mark.parametrize("content", ["", "{{{", "- a", "clusters: 7\ncurrent-context: x", "secret: \x00"])
+def test_a_file_that_is_no_kubeconfig_is_named_without_its_content(content: str, tmp_path: Path) -> None:
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(content)
+    with pytest.raises(ConfigurationError, match="KUBECONFIG") as caught:
+        load_configuration(kubeconfig)
+    assert "secret" not in str(caught.value)
+
+
 def test_without_a_kubeconfig_the_service_account_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     with pytest.raises(ConfigurationError, match="KUBECONFIG is not set"):

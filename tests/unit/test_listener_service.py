@@ -340,6 +340,7 @@ async def test_a_request_other_than_the_authorised_one_is_answered_403_and_not_r
 
 STANDINGS: dict[str, tuple[Callable[[World], None], int, str]] = {
     "paused": (lambda world: world.set_cluster(paused=True), 503, "EClusterPaused"),
+    "gateway removed": (lambda world: world.set_cluster(gateways=[]), 502, "EUnknownGateway"),
     "revoked": (lambda world: world.set_seal(revoked=True), 403, "ESealRevoked"),
     "expired": (lambda world: world.set_seal(expires_at_ms=NOW_MS), 403, "ESealExpired"),
     "session closed": (lambda world: world.set_seal(sessions=False), 401, "EUnknownSession"),
