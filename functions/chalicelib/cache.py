@@ -1,6 +1,4 @@
-"""A small cache on the event loop: values live for a while, and each is loaded once however many wait for
-it.
-"""
+"""A small cache on the event loop: each value lives for a while and is loaded once, however many wait."""
 
 from __future__ import annotations
 
@@ -39,9 +37,7 @@ class SingleFlightCache(Generic[K, V]):
         self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
 
     async def get(self, key: K) -> tuple[V, float]:
-        """The value, at most `ttl_s` older than this call, and when its load began. Raises what the load
-        raises.
-        """
+        """The value and when its load began, at most `ttl_s` ago. Raises what the load raises."""
         entry = self._entries.get(key)
         if entry is None or self._is_over(entry):
             # The age counts from the start of the load: what it returns may be as old as that.

@@ -54,9 +54,7 @@ class ChainView:
         )
 
     async def state(self, seal: bytes) -> CommandState:
-        """Cluster, seal and grant, each at most the cache's time old. Raises ConfigurationError on the
-        wrong chain.
-        """
+        """Cluster, seal and grant, as cached. Raises ConfigurationError on the wrong chain."""
         await self._confirm_chain()
         (cluster, cluster_read), (found, seal_read) = await asyncio.gather(
             self._clusters.get(None), self._seals.get(seal)

@@ -54,9 +54,7 @@ class DynamoDbRequestStore:
             )
         except ClientError as error:
             if _is_condition_failure(error):
-                raise RequestAlreadyReservedError(
-                    "This request id is taken: run the command again."
-                ) from None
+                raise RequestAlreadyReservedError("this request id is taken: run the command again") from None
             raise _unavailable(error) from error
         except BotoCoreError as error:
             raise _unavailable(error) from error
@@ -109,9 +107,7 @@ class DynamoDbRequestStore:
         return None if item is None else _record(item)
 
     def _advance(self, reservation: Reservation, state: RequestState, attributes: dict[str, Any]) -> None:
-        """Move the record to `state` if it still carries the reservation's fence and a state before that
-        one.
-        """
+        """Move the record to `state`, if fence and present state allow it."""
         values = {"#state": {"S": state.value}, **{f"#{name}": value for name, value in attributes.items()}}
         before = {f":before{index}": {"S": prior.value} for index, prior in enumerate(PREDECESSORS[state])}
         try:
@@ -129,7 +125,9 @@ class DynamoDbRequestStore:
             )
         except ClientError as error:
             if _is_condition_failure(error):
-                raise FenceLostError("Somebody else has taken this command over.") from None
+                raise FenceLostError(
+                    "somebody else has taken this command over: run it again only after a look"
+                ) from None
             raise _unavailable(error) from error
         except BotoCoreError as error:
             raise _unavailable(error) from error

@@ -6,9 +6,7 @@ from k3s_daas.errors import DaasError
 
 
 class GatewayUnavailableError(DaasError):
-    """Something that the gateway needs does not answer, and nothing was submitted: the caller may try
-    again.
-    """
+    """Something that the gateway needs does not answer; nothing was submitted, so try again."""
 
 
 class RequestStoreUnavailableError(GatewayUnavailableError):

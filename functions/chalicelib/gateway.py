@@ -308,9 +308,7 @@ class Gateway:
             raise LedgerUnavailableError("the Sui endpoint did not answer while the caller waited") from None
 
     def _note(self, write: Callable[[], None]) -> None:
-        """Bring the record up to date. Its command is on chain already, so the caller's answer does not
-        hang on it.
-        """
+        """Bring the record up to date; the caller's answer does not hang on it any more."""
         try:
             write()
         except GatewayUnavailableError as error:

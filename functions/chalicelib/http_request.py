@@ -22,9 +22,7 @@ SEGMENT_SAFE = "!$&'()*+,;=:@~-._"
 
 @dataclass(frozen=True)
 class GatewayRequest:
-    """One HTTP request as kubectl sent it. `path` and `query` are percent-encoded; header names are as
-    received.
-    """
+    """One HTTP request as kubectl sent it. `path` and `query` are percent-encoded."""
 
     method: str
     path: str

@@ -96,9 +96,7 @@ def _public(attributes: RequestAttributes) -> dict[str, str]:
 
 
 def where(error: BaseException) -> str:
-    """The type of an unexpected error and the place it came from; never its message, which may quote a
-    request.
-    """
+    """Type and place of an unexpected error; never its message, which may quote a request."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -45,9 +45,7 @@ def status_of(error: Exception, *, submitted: bool, request_id: str | None = Non
 
 
 def fit_for_client(reply: GatewayReply, request: GatewayRequest) -> GatewayReply:
-    """The reply as this client and Lambda can take it: large bodies compressed, a 304 with its client's
-    type.
-    """
+    """The reply as this client and Lambda can take it: size, compression, type of a 304."""
     headers = list(reply.headers)
     if reply.status == 304 and reply.header("Content-Type") is None:
         # API Gateway would add its default type, and kubectl's HTTP cache would keep that one for the
@@ -62,8 +60,8 @@ def fit_for_client(reply: GatewayReply, request: GatewayRequest) -> GatewayReply
             StatusError(
                 413,
                 "RequestEntityTooLarge",
-                "The reply is larger than this gateway can return: ask for less, "
-                "with --chunk-size, a label selector or a single name.",
+                "the reply is larger than this gateway can return: ask for less, "
+                "with --chunk-size, a label selector or a single name",
             )
         )
     return replace(reply, headers=tuple(headers), body=body)

@@ -61,9 +61,7 @@ class Reservation:
 
 @dataclass(frozen=True)
 class SignedTransaction:
-    """What may be submitted: BCS transaction data, flag ‖ signature ‖ public key, and the transaction's
-    digest.
-    """
+    """What may be submitted: BCS transaction data, flag ‖ signature ‖ public key, and the digest."""
 
     data: bytes
     signature: bytes

@@ -1,6 +1,4 @@
-"""When to look for an answer: first at about the time it is expected, then at growing intervals with
-jitter.
-"""
+"""When to look for an answer: at about the time it is expected, then at growing intervals."""
 
 from __future__ import annotations
 

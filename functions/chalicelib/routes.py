@@ -122,16 +122,12 @@ def _only_statuses(request: Request, get_response: Callable[[Any], Response]) ->
 
 def _chalice_refusal(code: int) -> GatewayReply:
     if code == 405:
-        reply = status_reply(
-            StatusError(
-                405, "MethodNotAllowed", "The server does not allow this method on the requested resource."
-            )
-        )
+        reply = status_reply(StatusError(405, "MethodNotAllowed", "this method is not served"))
         return GatewayReply(405, (*reply.headers, ("Allow", ", ".join(METHODS))), reply.body)
     if 400 <= code < 500:
-        return status_reply(StatusError(code, "BadRequest", "The gateway cannot serve this request."))
+        return status_reply(StatusError(code, "BadRequest", "the gateway cannot serve this request"))
     return status_reply(
-        StatusError(500, "InternalError", "The gateway failed to serve this request; see its log.")
+        StatusError(500, "InternalError", "the gateway failed inside: ask the cluster's operator")
     )
 
 

@@ -36,9 +36,7 @@ CLIENT_CONFIG = Config(
 
 
 class GatewayHolder:
-    """Makes the gateway at the first request and keeps it; a gateway that cannot be made refuses every
-    request.
-    """
+    """Makes the gateway at the first request and keeps it; without one, every request is refused."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ, log: Log = log_to_stderr) -> None:
         self._environment = environment
@@ -55,7 +53,7 @@ class GatewayHolder:
                 except ConfigurationError as error:
                     self._log(json.dumps({"event": "not-configured", "reason": str(error)}))
                     raise NotConfiguredError(
-                        "The gateway is not configured: its operator finds the reason in its log."
+                        "the gateway is not configured: its operator finds the reason in its log"
                     ) from None
             return self._gateway
 

@@ -52,9 +52,7 @@ class GatewaySettings:
     the state of the moment; this only keeps hopeless commands from costing gas."""
 
     max_body_bytes: int = 3 * 1024 * 1024
-    """Largest request body, as at the API server itself. What matters after compression is the 96 KiB of
-    ciphertext.
-    """
+    """Largest request body, as at the API server; after compression 96 KiB of ciphertext count."""
 
     watch_seconds: int = 2
     """Longest watch: a reply is complete or absent, so a watch is cut into short ones."""

@@ -50,9 +50,7 @@ class SubmissionUnknownError(LedgerUnavailableError):
 
 
 class TransactionFailedError(DaasError):
-    """The transaction was executed and failed, though the contract did not abort it (out of gas, for
-    example).
-    """
+    """The transaction was executed and failed without an abort of the contract (out of gas, say)."""
 
 
 @dataclass(frozen=True)
@@ -136,9 +134,7 @@ class Submitter:
         return signed, self._store.record_signed(reservation, signed)
 
     def _note(self, write: Callable[[Reservation], None], reservation: Reservation) -> None:
-        """Close the record. What the chain said matters more to the caller than a store that does not
-        answer.
-        """
+        """Close the record; the caller hears what the chain said, even if the store does not answer."""
         try:
             write(reservation)
         except GatewayUnavailableError as error:

@@ -14,48 +14,41 @@ from k3s_daas.attributes import RequestAttributes
 from k3s_daas.headers import asks_for_upgrade
 from k3s_daas.status import StatusError
 
-# Subresources that are nothing but a stream in both directions, and the commands that need them.
+# Subresources that are nothing but a stream in both directions: the command, and what to do instead.
 STREAMING_SUBRESOURCES = {
-    "exec": "kubectl exec and kubectl cp",
-    "attach": "kubectl attach",
-    "portforward": "kubectl port-forward",
+    "exec": ("kubectl exec (and cp)", "run a Job and read its log"),
+    "attach": ("kubectl attach", "read `kubectl logs`"),
+    "portforward": ("kubectl port-forward", "expose the port with a Service"),
 }
 # How the API server reads a boolean parameter: present means true, except for these.
 FALSE_VALUES = frozenset({"0", "false"})
 
 
 def refuse_unsupported(request: GatewayRequest, attributes: RequestAttributes) -> None:
-    """Raise a 501 StatusError that names the feature, or 422 for a watch list (clients fall back on that
-    code).
-    """
+    """Raise a 501 StatusError that names the feature, or 422 for a watch list."""
     if attributes.needs_upgrade:
-        command = STREAMING_SUBRESOURCES[attributes.subresource]
-        raise _not_implemented(
-            f"{command} need a connection that is upgraded to a stream, which this gateway does not carry. "
-            "Run a Job, read `kubectl logs`, or ask the operator for access on the node's side."
-        )
+        command, instead = STREAMING_SUBRESOURCES[attributes.subresource]
+        raise _not_implemented(f"{command} needs a stream, and this gateway carries none: {instead}")
     if asks_for_upgrade(request.headers):
-        raise _not_implemented("Connection upgrades (WebSocket, SPDY) are not carried by this gateway.")
+        raise _not_implemented("this gateway carries no connection upgrades (WebSocket, SPDY)")
     parameters = parse_qsl(request.query, keep_blank_values=True)
     if attributes.subresource == "log" and _is_true(parameters, "follow"):
         raise _not_implemented(
-            "Following a log needs an open stream, which this gateway does not carry: "
-            "run `kubectl logs` without --follow, with --since or --tail."
+            "kubectl logs --follow needs a stream, and this gateway carries none: "
+            "leave --follow out, use --since or --tail"
         )
     if attributes.verb == "watch" and _is_true(parameters, "sendInitialEvents"):
         # The answer of an API server whose WatchList feature is off: clients list first and watch from there.
         raise StatusError(
             422,
             "Invalid",
-            "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch: "
-            "this gateway serves no watch lists; list first, then watch from that resourceVersion.",
+            "sendInitialEvents: Forbidden: this gateway serves no watch lists: "
+            "list first, then watch from that resourceVersion",
         )
 
 
 def bounded_watch_query(query: str, limit_s: int) -> str:
-    """The query of a watch with `timeoutSeconds` at most `limit_s`; everything else stays as it is, in
-    order.
-    """
+    """The query with `timeoutSeconds` at most `limit_s`; all else stays as it is, in order."""
     kept: list[str] = []
     timeout = limit_s
     for pair in query.split("&"):

@@ -27,9 +27,7 @@ from k3s_daas.sui.transactions import decode_transaction
 
 @dataclass(frozen=True)
 class Answer:
-    """What the executor stored: the sealed response, its transaction, and the status that everybody can
-    read.
-    """
+    """What the executor stored: the sealed response, its transaction, and the public status."""
 
     sealed: bytes
     digest: str
@@ -37,9 +35,7 @@ class Answer:
 
 
 class AnswerWaiter:
-    """Waits on the event loop of its ledger. `executor` is an address, `executor_key` its flag ‖ public
-    key.
-    """
+    """Waits on its ledger's event loop. `executor_key` is scheme flag ‖ public key."""
 
     def __init__(
         self,

@@ -35,9 +35,7 @@ WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 def client_environment(url: str) -> dict[str, str]:
-    """The ``AWS_*`` variables that send a process's boto3 to the server at `url`, with credentials that
-    open nothing.
-    """
+    """The ``AWS_*`` variables that send a process's boto3 to `url`, with credentials that open nothing."""
     return {
         "AWS_ENDPOINT_URL": url,
         "AWS_DEFAULT_REGION": REGION,
@@ -59,9 +57,7 @@ def kms_client(url: str) -> KMSClient:
 
 
 def create_request_table(client: DynamoDBClient, name: str) -> None:
-    """Create the gateway's request table: key ``request_id`` (binary), time-to-live attribute
-    ``expires_at``.
-    """
+    """Create the request table: key ``request_id`` (binary), time-to-live ``expires_at``."""
     client.create_table(
         TableName=name,
         AttributeDefinitions=[{"AttributeName": "request_id", "AttributeType": "B"}],

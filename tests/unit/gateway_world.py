@@ -93,9 +93,7 @@ def echo(request: RequestEnvelope) -> ResponseEnvelope:
 
 @dataclass
 class ScriptedChain:
-    """A `Ledger` in memory. `outcomes` scripts the next executions; `respond` is the listener, None for
-    none.
-    """
+    """A `Ledger` in memory. `outcomes` scripts executions; `respond` is the listener, if any."""
 
     executor: FileSigner
     sealing_key: SealingPrivateKey
@@ -142,9 +140,7 @@ class ScriptedChain:
         return self.accept(transaction)
 
     def accept(self, transaction: bytes) -> ExecutionOutcome:
-        """What the contract does when it agrees, and then the listener; the same bytes again change
-        nothing.
-        """
+        """The contract agrees, and the listener answers; the same bytes again change nothing."""
         digest = transaction_digest(transaction)
         if digest not in self.transactions:
             outcome = ExecutionOutcome(digest, success=True)

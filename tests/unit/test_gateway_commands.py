@@ -287,7 +287,7 @@ def test_what_the_cluster_takes_no_more_is_a_413_and_no_transaction(world: World
         ),
         (f"{PODS}/p1/exec?command=sh", "POST", [], "kubectl exec"),
         (f"{PODS}/p1/attach", "GET", [], "kubectl attach"),
-        (f"{PODS}/p1/portforward", "POST", [], "port-forward"),
+        (f"{PODS}/p1/portforward", "POST", [], "kubectl port-forward"),
         ("/api/v1/nodes/n1/proxy/exec", "GET", [("Upgrade", "SPDY/3.1")], "upgrades"),
         (f"{PODS}/p1/log?follow=true", "GET", [], "--follow"),
         (f"{PODS}/p1/log?follow", "GET", [], "--follow"),

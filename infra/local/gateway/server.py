@@ -159,9 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(reply.body)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """The base class's own refusals (request line, header size) as a Status; it repeats none of the
-        input.
-        """
+        """The base class's own refusals (request line, header size) as a Status without the input."""
         self.close_connection = True
         self._write(refusal(int(code), "The HTTP request could not be read."))
 
