@@ -16,8 +16,8 @@ from starlette.routing import Route
 
 from infra.local.kube import discovery
 from infra.local.kube.authentication import User, impersonation
+from infra.local.kube.calls import Answer, Call
 from infra.local.kube.errors import ApiError, Json, method_not_allowed, no_such_path, too_large
-from infra.local.kube.handlers import Answer, Call
 from infra.local.kube.naming import timestamp
 from infra.local.kube.negotiation import DISCOVERY, YAML_TYPE, Form, negotiate
 from infra.local.kube.registry import Resource

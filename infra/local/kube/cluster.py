@@ -16,13 +16,14 @@ from infra.local.kube.audit import AuditLog
 from infra.local.kube.authentication import Authenticator, User
 from infra.local.kube.controllers import Controllers
 from infra.local.kube.controllers.pods import NODE_ADDRESS
+from infra.local.kube.decoding import WriteOptions
 from infra.local.kube.defaults import NODE_NAME
 from infra.local.kube.discovery import VERSION
 from infra.local.kube.errors import Json
 from infra.local.kube.handlers import Handlers
 from infra.local.kube.naming import Clock, utc_now
 from infra.local.kube.openapi import OpenApi
-from infra.local.kube.operations import Operations, WriteOptions
+from infra.local.kube.operations import Operations
 from infra.local.kube.rbac import Authorizer
 from infra.local.kube.registry import Registry
 from infra.local.kube.store import Change, Store

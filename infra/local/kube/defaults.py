@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from infra.local.kube.errors import Json
+from infra.local.kube.pod_defaults import fill, pod_spec_defaults, template_defaults
 from infra.local.kube.registry import Resource
 from infra.local.kube.schema import items_of, property_of, resolve
 
@@ -26,12 +27,6 @@ def apply_defaults(resource: Resource, obj: Json, schema: Json) -> None:
     _normalise_quantities(obj, schema)
     if setter := _SETTERS.get((resource.storage_group, resource.kind)):
         setter(obj)
-
-
-def _fill(target: Json, **values: Any) -> None:
-    for name, value in values.items():
-        if target.get(name) is None:
-            target[name] = value
 
 
 def _schema_defaults(value: Any, schema: Json) -> None:
@@ -63,133 +58,71 @@ def _normalise_quantities(value: Any, schema: Json) -> None:
             _normalise_quantities(inner, items_of(schema))
 
 
-def _container(container: Json) -> None:
-    image = str(container.get("image") or "")
-    tag = image.rpartition("/")[2].partition(":")[2]
-    latest = "@" not in image and tag in ("", "latest")
-    _fill(
-        container,
-        imagePullPolicy="Always" if latest else "IfNotPresent",
-        resources={},
-        terminationMessagePath="/dev/termination-log",
-        terminationMessagePolicy="File",
-    )
-    for port in container.get("ports") or []:
-        _fill(port, protocol="TCP")
-    for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
-        if isinstance(container.get(probe), dict):
-            _fill(
-                container[probe], timeoutSeconds=1, periodSeconds=10, successThreshold=1, failureThreshold=3
-            )
-            if isinstance(get := container[probe].get("httpGet"), dict):
-                _fill(get, path="/", scheme="HTTP")
-    for variable in container.get("env") or []:
-        source = (variable.get("valueFrom") or {}).get("fieldRef")
-        if source is not None:
-            _fill(source, apiVersion="v1")
-
-
-def _volume(volume: Json) -> None:
-    if volume.keys() <= {"name"}:
-        volume["emptyDir"] = {}
-    for name in ("secret", "configMap", "projected", "downwardAPI"):
-        if isinstance(volume.get(name), dict):
-            _fill(volume[name], defaultMode=420)
-
-
-def _pod_spec(spec: Json, restart_policy: str = "Always") -> None:
-    _fill(
-        spec,
-        restartPolicy=restart_policy,
-        dnsPolicy="ClusterFirst",
-        schedulerName="default-scheduler",
-        securityContext={},
-        terminationGracePeriodSeconds=30,
-    )
-    if spec.get("serviceAccountName"):
-        _fill(spec, serviceAccount=spec["serviceAccountName"])
-    for container in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]:
-        if isinstance(container, dict):
-            _container(container)
-    for volume in spec.get("volumes") or []:
-        _volume(volume)
-
-
-def _template(obj: Json, restart_policy: str = "Always") -> Json:
-    """Defaults of the pod template; returns the spec that holds it."""
-    spec: Json = obj.setdefault("spec", {})
-    template = spec.get("template")
-    if isinstance(template, dict):
-        _fill(template, metadata={}, spec={})
-        _pod_spec(template["spec"], restart_policy)
-    return spec
-
-
 def _pod(obj: Json) -> None:
     spec = obj.setdefault("spec", {})
-    _pod_spec(spec)
-    _fill(spec, enableServiceLinks=True, serviceAccountName="default", serviceAccount="default")
-    _fill(spec, preemptionPolicy="PreemptLowerPriority", priority=0)
+    pod_spec_defaults(spec)
+    fill(spec, enableServiceLinks=True, serviceAccountName="default", serviceAccount="default")
+    fill(spec, preemptionPolicy="PreemptLowerPriority", priority=0)
     resources = [c.get("resources") or {} for c in spec.get("containers") or [] if isinstance(c, dict)]
     guaranteed = all(r.get("limits") and r.get("requests", r["limits"]) == r["limits"] for r in resources)
     burstable = any(r.get("limits") or r.get("requests") for r in resources)
     quality = "Guaranteed" if resources and guaranteed else "Burstable" if burstable else "BestEffort"
-    _fill(obj, status={"phase": "Pending", "qosClass": quality})
+    fill(obj, status={"phase": "Pending", "qosClass": quality})
 
 
 def _deployment(obj: Json) -> None:
-    spec = _template(obj)
-    _fill(spec, replicas=1, revisionHistoryLimit=10, progressDeadlineSeconds=600, strategy={})
-    _fill(spec["strategy"], type="RollingUpdate")
+    spec = template_defaults(obj)
+    fill(spec, replicas=1, revisionHistoryLimit=10, progressDeadlineSeconds=600, strategy={})
+    fill(spec["strategy"], type="RollingUpdate")
     if spec["strategy"]["type"] == "RollingUpdate":
-        _fill(spec["strategy"], rollingUpdate={})
-        _fill(spec["strategy"]["rollingUpdate"], maxSurge="25%", maxUnavailable="25%")
-    _fill(obj, status={})
+        fill(spec["strategy"], rollingUpdate={})
+        fill(spec["strategy"]["rollingUpdate"], maxSurge="25%", maxUnavailable="25%")
+    fill(obj, status={})
 
 
 def _replica_set(obj: Json) -> None:
-    _fill(_template(obj), replicas=1)
-    _fill(obj, status={"replicas": 0})
+    fill(template_defaults(obj), replicas=1)
+    fill(obj, status={"replicas": 0})
 
 
 def _replication_controller(obj: Json) -> None:
-    spec = _template(obj)
+    spec = template_defaults(obj)
     template_labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
-    _fill(spec, replicas=1, selector=template_labels or {})
-    _fill(obj, status={"replicas": 0})
+    fill(spec, replicas=1, selector=template_labels or {})
+    fill(obj, status={"replicas": 0})
 
 
 def _stateful_set(obj: Json) -> None:
-    spec = _template(obj)
-    _fill(spec, replicas=1, revisionHistoryLimit=10, podManagementPolicy="OrderedReady", updateStrategy={})
-    _fill(spec["updateStrategy"], type="RollingUpdate")
+    spec = template_defaults(obj)
+    fill(spec, replicas=1, revisionHistoryLimit=10, podManagementPolicy="OrderedReady", updateStrategy={})
+    fill(spec["updateStrategy"], type="RollingUpdate")
     if spec["updateStrategy"]["type"] == "RollingUpdate":
-        _fill(spec["updateStrategy"], rollingUpdate={"partition": 0})
+        fill(spec["updateStrategy"], rollingUpdate={"partition": 0})
     retention = {"whenDeleted": "Retain", "whenScaled": "Retain"}
-    _fill(spec, persistentVolumeClaimRetentionPolicy=retention)
-    _fill(obj, status={"replicas": 0, "availableReplicas": 0})
+    fill(spec, persistentVolumeClaimRetentionPolicy=retention)
+    fill(obj, status={"replicas": 0, "availableReplicas": 0})
 
 
 def _daemon_set(obj: Json) -> None:
-    spec = _template(obj)
-    _fill(spec, revisionHistoryLimit=10, updateStrategy={})
-    _fill(spec["updateStrategy"], type="RollingUpdate")
+    spec = template_defaults(obj)
+    fill(spec, revisionHistoryLimit=10, updateStrategy={})
+    fill(spec["updateStrategy"], type="RollingUpdate")
     if spec["updateStrategy"]["type"] == "RollingUpdate":
-        _fill(spec["updateStrategy"], rollingUpdate={"maxSurge": 0, "maxUnavailable": 1})
+        fill(spec["updateStrategy"], rollingUpdate={"maxSurge": 0, "maxUnavailable": 1})
     counters = ("currentNumberScheduled", "desiredNumberScheduled", "numberMisscheduled", "numberReady")
-    _fill(obj, status=dict.fromkeys(counters, 0))
+    fill(obj, status=dict.fromkeys(counters, 0))
 
 
 def _job_spec(spec: Json) -> None:
-    _fill(spec, backoffLimit=6, completionMode="NonIndexed", suspend=False)
-    _fill(spec, podReplacementPolicy="TerminatingOrFailed", manualSelector=False)
+    fill(spec, backoffLimit=6, completionMode="NonIndexed", suspend=False)
+    fill(spec, podReplacementPolicy="TerminatingOrFailed", manualSelector=False)
     if spec.get("completions") is None and spec.get("parallelism") is None:
         spec["completions"] = 1
-    _fill(spec, parallelism=1)
+    fill(spec, parallelism=1)
 
 
 def _job(obj: Json) -> None:
-    spec = _template(obj)
+    spec = template_defaults(obj)
     _job_spec(spec)
     if not spec.get("selector") and obj["metadata"].get("uid"):
         # The server selects a job's pods by the job's uid, so that no two jobs share pods.
@@ -198,17 +131,17 @@ def _job(obj: Json) -> None:
         if isinstance(template := spec.get("template"), dict):
             ours = {**labels, "batch.kubernetes.io/job-name": obj["metadata"].get("name", "")}
             template["metadata"]["labels"] = {**(template["metadata"].get("labels") or {}), **ours}
-    _fill(obj, status={})
+    fill(obj, status={})
 
 
 def _cron_job(obj: Json) -> None:
     spec = obj.setdefault("spec", {})
-    _fill(spec, concurrencyPolicy="Allow", failedJobsHistoryLimit=1, successfulJobsHistoryLimit=3)
-    _fill(spec, suspend=False)
+    fill(spec, concurrencyPolicy="Allow", failedJobsHistoryLimit=1, successfulJobsHistoryLimit=3)
+    fill(spec, suspend=False)
     if isinstance(job := spec.get("jobTemplate"), dict):
-        _fill(job, metadata={})
-        _template(job)
-    _fill(obj, status={})
+        fill(job, metadata={})
+        template_defaults(job)
+    fill(obj, status={})
 
 
 def cluster_ip(seed: str) -> str:
@@ -219,18 +152,18 @@ def cluster_ip(seed: str) -> str:
 
 def _service(obj: Json) -> None:
     spec = obj.setdefault("spec", {})
-    _fill(spec, type="ClusterIP", sessionAffinity="None")
+    fill(spec, type="ClusterIP", sessionAffinity="None")
     if spec["type"] != "ExternalName":
-        _fill(spec, internalTrafficPolicy="Cluster", ipFamilies=["IPv4"], ipFamilyPolicy="SingleStack")
-        _fill(spec, clusterIP=cluster_ip(obj["metadata"].get("uid", "")))
-        _fill(spec, clusterIPs=[spec["clusterIP"]])
+        fill(spec, internalTrafficPolicy="Cluster", ipFamilies=["IPv4"], ipFamilyPolicy="SingleStack")
+        fill(spec, clusterIP=cluster_ip(obj["metadata"].get("uid", "")))
+        fill(spec, clusterIPs=[spec["clusterIP"]])
     for port in spec.get("ports") or []:
-        _fill(port, protocol="TCP", targetPort=port.get("port"))
+        fill(port, protocol="TCP", targetPort=port.get("port"))
         if spec["type"] in ("NodePort", "LoadBalancer"):
-            _fill(port, nodePort=30000 + int(port.get("port") or 0) % 2768)
+            fill(port, nodePort=30000 + int(port.get("port") or 0) % 2768)
     if spec["type"] in ("NodePort", "LoadBalancer"):
-        _fill(spec, externalTrafficPolicy="Cluster")
-    _fill(obj, status={"loadBalancer": {}})
+        fill(spec, externalTrafficPolicy="Cluster")
+    fill(obj, status={"loadBalancer": {}})
 
 
 def _namespace(obj: Json) -> None:
@@ -241,54 +174,54 @@ def _namespace(obj: Json) -> None:
     }
     spec = obj.get("spec")
     obj["spec"] = spec if spec and "finalizers" in spec else {"finalizers": ["kubernetes"]}
-    _fill(obj, status={"phase": "Active"})
+    fill(obj, status={"phase": "Active"})
 
 
 def _secret(obj: Json) -> None:
-    _fill(obj, type="Opaque")
+    fill(obj, type="Opaque")
     for name, text in (obj.pop("stringData", None) or {}).items():
         obj.setdefault("data", {})[name] = base64.b64encode(str(text).encode()).decode()
 
 
 def _claim(obj: Json) -> None:
-    _fill(obj.setdefault("spec", {}), volumeMode="Filesystem")
-    _fill(obj, status={"phase": "Pending"})
+    fill(obj.setdefault("spec", {}), volumeMode="Filesystem")
+    fill(obj, status={"phase": "Pending"})
 
 
 def _autoscaler(obj: Json) -> None:
     spec = obj.setdefault("spec", {})
     target = {"type": "Utilization", "averageUtilization": 80}
-    _fill(spec, minReplicas=1)
+    fill(spec, minReplicas=1)
     if obj["apiVersion"] == "autoscaling/v1":
-        _fill(spec, targetCPUUtilizationPercentage=80)
+        fill(spec, targetCPUUtilizationPercentage=80)
     else:
-        _fill(spec, metrics=[{"type": "Resource", "resource": {"name": "cpu", "target": target}}])
-    _fill(obj, status={"desiredReplicas": 0})
+        fill(spec, metrics=[{"type": "Resource", "resource": {"name": "cpu", "target": target}}])
+    fill(obj, status={"desiredReplicas": 0})
 
 
 def _network_policy(obj: Json) -> None:
     spec = obj.setdefault("spec", {})
-    _fill(spec, podSelector={}, policyTypes=["Ingress", *(["Egress"] if spec.get("egress") else [])])
+    fill(spec, podSelector={}, policyTypes=["Ingress", *(["Egress"] if spec.get("egress") else [])])
 
 
 def _role_binding(obj: Json) -> None:
     if isinstance(reference := obj.get("roleRef"), dict):
-        _fill(reference, apiGroup="rbac.authorization.k8s.io")
+        fill(reference, apiGroup="rbac.authorization.k8s.io")
     for subject in obj.get("subjects") or []:
         if subject.get("kind") in ("User", "Group"):
-            _fill(subject, apiGroup="rbac.authorization.k8s.io")
+            fill(subject, apiGroup="rbac.authorization.k8s.io")
 
 
 def _custom_resource_definition(obj: Json) -> None:
     spec = obj.setdefault("spec", {})
-    _fill(spec, conversion={"strategy": "None"})
+    fill(spec, conversion={"strategy": "None"})
     names = spec.get("names") or {}
     if kind := names.get("kind"):
-        _fill(names, singular=kind.lower(), listKind=f"{kind}List")
+        fill(names, singular=kind.lower(), listKind=f"{kind}List")
 
 
 def _storage_class(obj: Json) -> None:
-    _fill(obj, reclaimPolicy="Delete", volumeBindingMode="Immediate")
+    fill(obj, reclaimPolicy="Delete", volumeBindingMode="Immediate")
 
 
 _SETTERS: dict[tuple[str, str], Callable[[Json], None]] = {

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 from infra.local.kube import deletion, subresources
-from infra.local.kube.authentication import Authenticator, User
+from infra.local.kube.authentication import Authenticator
+from infra.local.kube.calls import Answer, Call
+from infra.local.kube.decoding import WriteOptions, decoded
 from infra.local.kube.errors import (
     Json,
     bad_request,
@@ -19,7 +20,7 @@ from infra.local.kube.errors import (
 )
 from infra.local.kube.naming import Clock
 from infra.local.kube.negotiation import decode_body
-from infra.local.kube.operations import Operations, WriteOptions
+from infra.local.kube.operations import Operations
 from infra.local.kube.patches import (
     APPLY_PATCH,
     JSON_PATCH,
@@ -38,38 +39,6 @@ from infra.local.kube.watch import ListOptions, list_objects
 
 # Deleting these would leave a cluster that no one can use.
 _KEPT_NAMESPACES = ("default", "kube-system", "kube-public")
-
-
-@dataclass(frozen=True)
-class Call:
-    """A request whose sender is known and allowed to send it."""
-
-    info: RequestInfo
-    method: str
-    query: Mapping[str, str]
-    user: User
-    content_type: str = ""
-    body: bytes = b""
-    agent: str = ""
-
-    def namespace_scope(self, resource: Resource) -> str | None:
-        """The namespace of a list; None for all."""
-        return self.info.namespace if resource.namespaced and self.info.namespace else None
-
-    def object_namespace(self, resource: Resource) -> str:
-        return self.info.namespace if resource.namespaced else ""
-
-
-@dataclass
-class Answer:
-    """An object, or a list of objects with the list's metadata, and how to send it."""
-
-    code: int = 200
-    obj: Json | None = None
-    items: list[Json] | None = None
-    list_metadata: Json = field(default_factory=dict)
-    resource: Resource | None = None
-    warnings: list[str] = field(default_factory=list)
 
 
 class Handlers:
@@ -175,7 +144,7 @@ class Handlers:
 
     def _patch(self, resource: Resource, call: Call) -> Answer:
         options, namespace, name = self._options(call), call.object_namespace(resource), call.info.name
-        if _media_type(call) == APPLY_PATCH:
+        if call.media_type == APPLY_PATCH:
             if not call.query.get("fieldManager"):
                 raise bad_request("fieldManager is required for apply patch")
             config = self._body(call)
@@ -196,7 +165,7 @@ class Handlers:
 
     def _patcher(self, resource: Resource, call: Call) -> Callable[[Json], Any]:
         """The function that a patch body describes. 415 for a patch type that the resource does not take."""
-        media = _media_type(call)
+        media = call.media_type
         accepted = [JSON_PATCH, MERGE_PATCH, APPLY_PATCH]
         if resource.crd_version is None:
             accepted.insert(2, STRATEGIC_MERGE_PATCH)
@@ -268,7 +237,7 @@ class Handlers:
             raise method_not_allowed()
         if resource.kind == "Binding":
             return self._bind(call, self._body(call))
-        body = self._operations.decoded(resource, self._body(call), self._options(call))
+        body = decoded(resource, self._body(call), self._options(call))
         namespace = call.object_namespace(resource)
         answer = self._reviews.answer(resource, namespace, body, call.user, self._clock())
         return Answer(201, answer)
@@ -314,7 +283,7 @@ class Handlers:
             )
         options = self._options(call)
         if call.method == "PATCH":
-            media, patch = _media_type(call), self._body(call)
+            media, patch = call.media_type, self._body(call)
             if media not in (JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH):
                 raise unsupported_media_type(f"{JSON_PATCH}, {MERGE_PATCH}, {STRATEGIC_MERGE_PATCH}")
             change = (
@@ -326,7 +295,3 @@ class Handlers:
         return Answer(
             obj=subresources.write_scale(self._operations, resource, (namespace, name), change, options)
         )
-
-
-def _media_type(call: Call) -> str:
-    return call.content_type.partition(";")[0].strip().lower()

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from infra.local.kube import apply, deletion
 from infra.local.kube.conversion import absorb, present
+from infra.local.kube.decoding import WriteOptions, decoded
 from infra.local.kube.defaults import apply_defaults
 from infra.local.kube.errors import (
     Json,
@@ -29,7 +29,6 @@ from infra.local.kube.registry import Registry, Resource
 from infra.local.kube.rules import causes_of, update_causes
 from infra.local.kube.schema import resource_schema
 from infra.local.kube.store import Store
-from infra.local.kube.validation import check_types, pruned, unknown_fields
 
 _PRESERVED = (
     "uid",
@@ -41,19 +40,6 @@ _PRESERVED = (
     "generation",
     "selfLink",
 )
-
-
-@dataclass
-class WriteOptions:
-    """The query of a writing request. `warnings` collects what goes out as `Warning` headers."""
-
-    manager: str
-    dry_run: bool = False
-    field_validation: str = "Warn"
-    force: bool = False
-    subresource: str = ""
-    """What is written: `status`, … or the object itself."""
-    warnings: list[str] = field(default_factory=list)
 
 
 class Operations:
@@ -76,7 +62,7 @@ class Operations:
     # --- creating
 
     def create(self, resource: Resource, namespace: str, body: Any, options: WriteOptions) -> Json:
-        obj = self.decoded(resource, body, options)
+        obj = decoded(resource, body, options)
         metadata: Json = obj["metadata"]
         if not metadata.get("name") and metadata.get("generateName"):
             metadata["name"] = generated(metadata["generateName"])
@@ -151,7 +137,7 @@ class Operations:
         409 if the outcome carries another resourceVersion than the current one.
         """
         old = self.get(resource, namespace, name)
-        new = self.decoded(resource, change(copy.deepcopy(old)), options)
+        new = decoded(resource, change(copy.deepcopy(old)), options)
         return self._replace(resource, old, new, options, applied=False)
 
     def apply(
@@ -165,7 +151,7 @@ class Operations:
         """Server-side apply; the second value says whether the object was created."""
         if not isinstance(config, dict):
             raise bad_request("the configuration to apply is not an object")
-        config = self.decoded(resource, config, options)
+        config = decoded(resource, config, options)
         if config["metadata"].get("managedFields"):
             raise bad_request("metadata.managedFields must be nil")
         if config["metadata"].setdefault("name", name) != name:
@@ -232,42 +218,6 @@ class Operations:
         """For controllers: stores a new status (and metadata) without any manager."""
         return self._stored(resource, obj)
 
-    # --- decoding
-
-    def decoded(self, resource: Resource, body: Any, options: WriteOptions) -> Json:
-        """The received object, checked for kind, types and unknown fields, and without the latter."""
-        if not isinstance(body, dict):
-            raise bad_request("the object provided is unrecognized: the body must be an object")
-        for name, expected in (("kind", resource.kind), ("apiVersion", resource.api_version)):
-            given = body.get(name)
-            if given is not None and given != expected:
-                raise bad_request(
-                    f"the API version in the data ({body.get('apiVersion')}) or its kind ({body.get('kind')})"
-                    f" does not match the expected {resource.api_version} {resource.kind}"
-                )
-        if body.get("metadata") is not None and not isinstance(body["metadata"], dict):
-            raise bad_request("metadata must be an object")
-        schema = resource_schema(resource)
-        obj: Json = {**body, "apiVersion": resource.api_version, "kind": resource.kind}
-        if resource.crd_version is None:
-            obj = _without_nulls(obj)
-            check_types(resource, obj, schema)
-        obj["metadata"] = _without_nulls(obj.get("metadata") or {})
-        if unknown := list(unknown_fields(obj, schema)):
-            self._report_unknown(resource, unknown, options)
-        cleaned: Json = pruned(copy.deepcopy(obj), schema)
-        return cleaned
-
-    def _report_unknown(self, resource: Resource, unknown: list[str], options: WriteOptions) -> None:
-        found = [f'unknown field "{path}"' for path in unknown]
-        if options.field_validation == "Strict":
-            raise bad_request(
-                f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
-                f"strict decoding error: {', '.join(found)}"
-            )
-        if options.field_validation == "Warn":
-            options.warnings.extend(found)
-
 
 def _manager(resource: Resource, options: WriteOptions) -> apply.Manager:
     ignores_status = resource.has_status() and not options.subresource
@@ -323,12 +273,3 @@ def _confined(resource: Resource, old: Json, new: Json, subresource: str) -> Jso
         if "status" in old:
             new["status"] = old["status"]
     return new
-
-
-def _without_nulls(value: Any) -> Any:
-    """A null in JSON is an absent field to the API server's decoder."""
-    if isinstance(value, dict):
-        return {name: _without_nulls(inner) for name, inner in value.items() if inner is not None}
-    if isinstance(value, list):
-        return [_without_nulls(inner) for inner in value]
-    return value

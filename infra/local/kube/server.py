@@ -42,7 +42,7 @@ class _Server(uvicorn.Server):
             cluster.app,
             ssl_certfile=str(certificate),
             ssl_keyfile=str(key),
-            log_level="warning",
+            log_level="error",
             access_log=False,
             lifespan="off",
             timeout_graceful_shutdown=1,

@@ -9,7 +9,7 @@ from typing import Any
 
 from infra.local.kube import deletion
 from infra.local.kube.authentication import Authenticator
-from infra.local.kube.cells import labels_text, selector_text
+from infra.local.kube.decoding import WriteOptions
 from infra.local.kube.errors import (
     ApiError,
     Json,
@@ -19,8 +19,9 @@ from infra.local.kube.errors import (
     modified,
     not_implemented,
 )
+from infra.local.kube.formats import labels_text, selector_text
 from infra.local.kube.naming import timestamp
-from infra.local.kube.operations import Operations, WriteOptions
+from infra.local.kube.operations import Operations
 from infra.local.kube.registry import Resource
 from infra.local.kube.selectors import match_label_selector
 

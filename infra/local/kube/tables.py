@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from infra.local.kube.cells import BUILT_IN, age
+from infra.local.kube.cells import BUILT_IN
 from infra.local.kube.conversion import absorb
 from infra.local.kube.errors import Json
+from infra.local.kube.formats import age
 from infra.local.kube.registry import Resource
 
 

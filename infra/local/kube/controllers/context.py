@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from infra.local.kube import deletion
+from infra.local.kube.decoding import WriteOptions
 from infra.local.kube.errors import ApiError, Json
 from infra.local.kube.naming import hash_suffix, random_suffix
-from infra.local.kube.operations import Operations, WriteOptions
+from infra.local.kube.operations import Operations
 from infra.local.kube.registry import Resource
 from infra.local.kube.store import ResourceKey
 
