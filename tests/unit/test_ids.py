@@ -17,8 +17,10 @@ def test_upper_case_digits_mean_the_same() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "0x", "0x2", "ab" * 32, "0x" + "ab" * 31, "0x" + "ab" * 33, "0x" + "g" * 64, "0x" + "a b" * 21 + "a"]
-    + ["0x" + "ab" * 32 + "\n", "0x" + "\u0661" * 64],
+    [
+        *("", "0x", "0x2", "ab" * 32, "0x" + "ab" * 31, "0x" + "ab" * 33),
+        *("0x" + "g" * 64, "0x" + "a b" * 21 + "a", "0x" + "ab" * 32 + "\n", "0x" + "\u0661" * 64),
+    ],
 )
 def test_other_forms_are_no_address(text: str) -> None:
     with pytest.raises(ValueError, match="0x and 64"):
