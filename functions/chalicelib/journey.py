@@ -54,9 +54,8 @@ class Journey:
 
     def headers(self) -> list[tuple[str, str]]:
         """The diagnostic headers of the reply."""
-        total = (self.monotonic() - self._started) * 1000
-        stages = {**self.durations, "total": total}
-        found = [("Server-Timing", ", ".join(f"{name};dur={ms:.1f}" for name, ms in stages.items()))]
+        timing = ", ".join(f"{name};dur={ms:.1f}" for name, ms in self._stages().items())
+        found = [("Server-Timing", timing)]
         if self.request_id is not None:
             found.append((REQUEST_ID_HEADER, request_id_text(self.request_id)))
         if self.request_digest is not None:
@@ -78,8 +77,11 @@ class Journey:
             fields.update(_public(self.attributes))
         fields["request_digest"] = self.request_digest
         fields["response_digest"] = self.response_digest
-        fields["ms"] = {name: round(ms, 1) for name, ms in self.durations.items()}
+        fields["ms"] = {name: round(ms, 1) for name, ms in self._stages().items()}
         return json.dumps({name: value for name, value in fields.items() if value is not None})
+
+    def _stages(self) -> dict[str, float]:
+        return {**self.durations, "total": (self.monotonic() - self._started) * 1000}
 
 
 def _public(attributes: RequestAttributes) -> dict[str, str]:

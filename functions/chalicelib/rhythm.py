@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 FIRST_GUESS_S = 0.5
 LONGEST_EXPECTATION_S = 5.0
-SHORTEST_PAUSE_S = 0.02
+SHORTEST_PAUSE_S = 0.03
 LONGEST_PAUSE_S = 0.5
 GROWTH = 1.25
 # Weights of the newest sample, those of TCP's round-trip estimate (RFC 6298).

@@ -1,0 +1,77 @@
+"""When the gateway looks for an answer, and what it keeps of the chain's state."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import islice
+
+import pytest
+from chalicelib.cache import SingleFlightCache
+from chalicelib.rhythm import LONGEST_PAUSE_S, Rhythm
+
+
+def test_the_first_look_comes_when_answers_usually_come() -> None:
+    rhythm = Rhythm()
+    for _ in range(60):
+        rhythm.learn(0.8)
+    assert next(rhythm.pauses()) == pytest.approx(0.8, abs=0.02)
+
+
+def test_after_that_the_pauses_grow_to_a_limit() -> None:
+    pauses = list(islice(Rhythm().pauses(), 1, 40))
+    assert pauses[0] < 0.05
+    assert max(pauses) <= LONGEST_PAUSE_S * 1.25
+    assert min(pauses[-5:]) >= LONGEST_PAUSE_S * 0.75
+
+
+def test_one_slow_answer_does_not_delay_the_next_look_by_much() -> None:
+    rhythm = Rhythm()
+    for _ in range(60):
+        rhythm.learn(0.5)
+    rhythm.learn(60.0)
+    assert next(rhythm.pauses()) < 0.6
+
+
+class Clock:
+    """Monotonic seconds that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_many_callers_share_one_load_until_it_is_too_old() -> None:
+    loads: list[str] = []
+    clock = Clock()
+
+    async def load(key: str) -> str:
+        loads.append(key)
+        await asyncio.sleep(0)
+        return f"{key}{len(loads)}"
+
+    cache = SingleFlightCache(load, ttl_s=1.0, capacity=2, monotonic=clock)
+    assert await asyncio.gather(*(cache.get("a") for _ in range(10))) == [("a1", 0.0)] * 10
+    clock.now = 0.9
+    assert await cache.get("a") == ("a1", 0.0)
+    clock.now = 1.0
+    assert await cache.get("a") == ("a2", 1.0)
+    assert loads == ["a", "a"]
+
+
+async def test_a_failed_load_is_tried_again_and_the_oldest_key_makes_room() -> None:
+    loads: list[str] = []
+
+    async def load(key: str) -> str:
+        loads.append(key)
+        if len(loads) == 1:
+            raise ConnectionError
+        return key
+
+    cache = SingleFlightCache(load, ttl_s=60.0, capacity=2)
+    with pytest.raises(ConnectionError):
+        await cache.get("a")
+    for key in ("a", "b", "c", "a"):
+        assert (await cache.get(key))[0] == key
+    assert loads == ["a", "a", "b", "c", "a"]
