@@ -24,7 +24,7 @@ Guarantees of every adapter:
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
@@ -196,6 +196,16 @@ class EventFrame:
     cursor: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class ChainPackage:
+    """A version of a package: `original` names its types, `id` its code. `modules` maps names to bytecode."""
+
+    id: bytes
+    original: bytes
+    version: int
+    modules: Mapping[str, bytes]
+
+
 class Ledger(Protocol):
     """A Sui endpoint. The guarantees are in the module docstring.
 
@@ -268,4 +278,16 @@ class Ledger(Protocol):
 
     async def close(self) -> None:
         """Ends the connection and every stream on it."""
+        ...
+
+
+class OperatorLedger(Ledger, Protocol):
+    """What only operators' tools ask of an endpoint; commands never need it."""
+
+    async def list_dynamic_fields(self, parent: bytes) -> list[ChainObject]:
+        """The objects that hold the dynamic fields of an object (a table's entries, say), in no order."""
+        ...
+
+    async def get_package(self, package: bytes) -> ChainPackage | None:
+        """A version of a package with its bytecode, or None if there is none."""
         ...
