@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from k3s_daas.bcs import Reader, Writer
 from k3s_daas.contract.addresses import GATEWAY_MODULE, dynamic_field_id, request_object_id
-from k3s_daas.contract.calls import (
+from k3s_daas.contract.calls_command import (
     EXECUTE_FUNCTION,
     EXECUTE_PAYLOAD,
     EXECUTE_REQUEST_ID,
