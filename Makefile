@@ -25,6 +25,10 @@ up: setup move ## Start everything on this machine and keep it running (Ctrl-C e
 test: setup move ## Unit, Move VM, integration and end-to-end tests
 	$(PYTHON) -m pytest $(PYTEST_ARGS)
 
+.PHONY: move-test
+move-test: setup ## Move unit tests (needs sui, or SUI_FRAMEWORK_SOURCES naming a directory with MoveStdlib/ and Sui/)
+	@$(PYTHON) -m infra.local.sui.move_tests move
+
 .PHONY: lint
 lint: setup ## Formatting, ruff, mypy --strict and the import layers
 	$(VENV)/bin/ruff format --check .
