@@ -20,14 +20,22 @@ from k3s_daas.contract.calls import (
     STORE_STATUS,
     Policy,
 )
-from k3s_daas.contract.events import ApiRequested, RequestProcessed, ResponseIgnored
+from k3s_daas.contract.events import (
+    ApiRequested,
+    RequestProcessed,
+    RequestsReclaimed,
+    RequestTimedOut,
+    ResponseIgnored,
+)
 from k3s_daas.contract.objects import (
     ClusterState,
+    ExecutorState,
     GrantState,
     RequestState,
     ResponseState,
     SealState,
     SessionState,
+    UsageState,
 )
 from k3s_daas.rbac import Role, Rule
 
@@ -84,6 +92,8 @@ def test_an_abort_that_is_not_ours_has_no_name() -> None:
         (ApiRequested, "K8sAPIRequest"),
         (RequestProcessed, "K8sRequestProcessed"),
         (ResponseIgnored, "ResponseIgnored"),
+        (RequestTimedOut, "RequestTimedOut"),
+        (RequestsReclaimed, "RequestsReclaimed"),
     ],
 )
 def test_an_event_has_the_fields_of_its_struct_in_order(value: type, struct: str) -> None:
@@ -96,6 +106,7 @@ def test_an_event_has_the_fields_of_its_struct_in_order(value: type, struct: str
         (ClusterState, "cluster", "Cluster", {"ref": "id"}),
         (SealState, "seal", "SealToken", {"ref": "id"}),
         (SessionState, "seal", "Session", {}),
+        (UsageState, "seal", "Usage", {}),
         (ResponseState, "k8s_gateway", "Response", {}),
         (Policy, "policy", "Policy", {}),
         (OnChainAttributes, "attributes", "Attributes", {}),
@@ -116,6 +127,10 @@ def test_a_request_has_the_fields_of_its_struct_behind_key_and_transaction() -> 
 
 def test_a_role_has_the_fields_of_its_struct_behind_its_name() -> None:
     assert [field.name for field in fields(Role)] == ["name", *move_fields("role", "Role")]
+
+
+def test_an_executor_has_the_fields_of_its_struct_behind_its_address() -> None:
+    assert [field.name for field in fields(ExecutorState)] == ["address", *move_fields("cluster", "Executor")]
 
 
 def test_a_grant_has_the_fields_of_key_and_value() -> None:
