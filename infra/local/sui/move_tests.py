@@ -102,8 +102,8 @@ def run_tests(source_dir: Path, framework: Framework | None) -> MoveTestRun:
     if framework is None:
         raise ToolchainError(
             "Move unit tests need the sui command line on PATH, or the framework's sources: set"
-            f" {FRAMEWORK_VARIABLE} to a directory that holds MoveStdlib/ and Sui/ (after any `sui move build`"
-            " that is build/<package>/sources/dependencies)"
+            f" {FRAMEWORK_VARIABLE} to a directory that holds MoveStdlib/ and Sui/ (`sui move build` makes"
+            " build/<package>/sources/dependencies)"
         )
     request = {"files": read_sources(source_dir), "framework": with_test_modules(framework)}
     reply = run_in_node("test.mjs", request)
@@ -141,7 +141,7 @@ def compare_bytecode(source_dir: Path, framework: Framework) -> tuple[CompiledPa
 
 
 def main(arguments: list[str]) -> int:
-    """Exit code 0; 1 if a test failed or the bytecode differs; 3 if nothing was found to run the tests with."""
+    """Exit code 0; 1 if a test failed or the bytecode differs; 3 if nothing is there to run the tests."""
     if len(arguments) != 1:
         print("usage: python -m infra.local.sui.move_tests PACKAGE_DIR", file=sys.stderr)
         return TESTS_FAILED
