@@ -23,12 +23,16 @@ from k3s_daas.errors import (
 
 
 class Answer(NamedTuple):
-    """Code, reason, message, and a second sentence for when the context has all that it names."""
+    """Code, reason, message, and a second sentence for when the context has all that it names.
+
+    ``next_minute``: the same request may succeed once the next minute of the chain's clock has begun.
+    """
 
     code: int
     reason: str
     message: str
     detail: str = ""
+    next_minute: bool = False
 
 
 class Abort(NamedTuple):
@@ -57,8 +61,8 @@ def _conflict(message: str) -> Answer:
     return Answer(409, "Conflict", message)
 
 
-def _too_many(message: str) -> Answer:
-    return Answer(429, "TooManyRequests", message)
+def _too_many(message: str, *, next_minute: bool = False) -> Answer:
+    return Answer(429, "TooManyRequests", message, next_minute=next_minute)
 
 
 def _chain_refused(message: str) -> Answer:
@@ -219,7 +223,7 @@ ABORTS: dict[tuple[str, int], Abort] = {
             "seal",
             324,
             "ERateExceeded",
-            _too_many("your seal has used up this minute's commands: wait for the next minute"),
+            _too_many("your seal has used up this minute's commands: wait for the next", next_minute=True),
         ),
         (
             "seal",

@@ -31,6 +31,7 @@ from k3s_daas.sui.ledger import (
     ExecutionOutcome,
     ForgedReplyError,
     ServiceInfo,
+    SignedTransaction,
 )
 from k3s_daas.sui.refusals import refusal
 
@@ -122,6 +123,15 @@ class GrpcLedger:
         if reply is None:
             return None
         return messages.transaction(messages.required(reply.transaction, "the transaction"), digest)
+
+    async def get_signed_transaction(self, digest: str) -> SignedTransaction | None:
+        request = v2.GetTransactionRequest(
+            digest=digest, read_mask=messages.field_mask(messages.SIGNED_TRANSACTION_FIELDS)
+        )
+        reply = await self._find(lambda channel: v2.LedgerServiceStub(channel).get_transaction(request))
+        if reply is None:
+            return None
+        return messages.signed_transaction(messages.required(reply.transaction, "the transaction"), digest)
 
     async def execute(self, transaction: bytes, signature: bytes) -> ExecutionOutcome:
         request = v2.ExecuteTransactionRequest(
