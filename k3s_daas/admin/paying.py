@@ -1,0 +1,76 @@
+"""Who pays for an operator's transactions, and waiting until an endpoint shows what they did."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from k3s_daas.admin.amounts import format_amount
+from k3s_daas.errors import LedgerError, TransactionRefusedError
+from k3s_daas.ids import to_hex
+from k3s_daas.sui.ledger import ChainObject, ExecutionOutcome, Ledger
+from k3s_daas.sui.signers import TransactionSigner
+from k3s_daas.sui.transactions import PtbBuilder
+from k3s_daas.sui.wallet import Wallet
+
+DEFAULT_BUDGET = 1_000_000_000
+"""MIST. What a transaction does not use is not charged."""
+
+_LOOKS = 40
+_BETWEEN_LOOKS_S = 0.25
+_ATTEMPTS = 4
+
+
+class Payer:
+    """Submits transactions of one key; gas is from its address balance, or from coins if that is small."""
+
+    def __init__(self, ledger: Ledger, signer: TransactionSigner, *, budget: int = DEFAULT_BUDGET) -> None:
+        self._ledger = ledger
+        self._wallet = Wallet(ledger, signer, budget=budget)
+        self._budget = budget
+
+    @property
+    def address(self) -> bytes:
+        return self._wallet.address
+
+    async def run(self, compose: Callable[[PtbBuilder], None]) -> ExecutionOutcome:
+        """Raises `MoveAbortError`, or another `LedgerError`: there is no money, it failed, nobody answers."""
+        if await self._ledger.balance(self.address) >= self._budget:
+            return await self._wallet.run(compose)
+        if await self._wallet.coin_balance() >= self._budget:
+            return await self._wallet.run_with_coins(compose)
+        raise LedgerError(
+            f"the address {to_hex(self.address)} has less than {format_amount(self._budget)} for gas: "
+            "send it SUI, or say less with --gas-budget"
+        )
+
+    async def run_fresh(
+        self, composer: Callable[[], Awaitable[Callable[[PtbBuilder], None]]]
+    ) -> ExecutionOutcome:
+        """`run`, composed anew if the endpoint still showed objects of before the last transaction."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return await self.run(await composer())
+            except TransactionRefusedError as error:
+                if error.kind != "stale-object" or attempt == _ATTEMPTS:
+                    raise
+                await asyncio.sleep(_BETWEEN_LOOKS_S * attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+
+async def await_object(ledger: Ledger, object_id: bytes) -> ChainObject:
+    """An object that was just made: an endpoint may show it a little later. Raises `LedgerError`."""
+    for _ in range(_LOOKS):
+        found = await ledger.get_object(object_id)
+        if found is not None:
+            return found
+        await asyncio.sleep(_BETWEEN_LOOKS_S)
+    raise LedgerError(f"the endpoint does not show {to_hex(object_id)}, which was just made: it lags behind")
+
+
+def created(outcome: ExecutionOutcome, type_suffix: str) -> bytes:
+    """The id of the one object of a type that a transaction created. Raises `LedgerError` if not one."""
+    found = [item.id for item in outcome.created if item.type_tag.endswith(type_suffix)]
+    if len(found) != 1:
+        raise LedgerError(f"transaction {outcome.digest} created {len(found)} objects of {type_suffix}")
+    return found[0]
