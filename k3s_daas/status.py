@@ -6,7 +6,7 @@ is retried by kubectl, and it is retried silently: so it is set only where nothi
 refusal ends by itself within the minute.
 
 HTTP codes: 400 malformed, 401 token, 403 grant, role, revoked, stake, 405 method, 413 size, 429 rate,
-500 our fault, 501 upgrade, 502 the chain refused, 503 not reachable or paused, 504 not started or not answered
+500 our fault, 501 upgrade, 502 the chain refused, 503 not reachable or paused, 504 not started or answered
 in time.
 """
 

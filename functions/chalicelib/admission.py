@@ -14,7 +14,7 @@ from k3s_daas.attributes import RequestAttributes
 from k3s_daas.bearer import BearerToken
 from k3s_daas.contract.aborts import ABORTS
 from k3s_daas.contract.attributes import OnChainAttributes
-from k3s_daas.contract.objects import ClusterState, SealState
+from k3s_daas.contract.objects import ClusterState, SealState, SessionState
 from k3s_daas.errors import TokenError
 from k3s_daas.rbac import Role
 from k3s_daas.status import from_abort
@@ -47,11 +47,7 @@ def admit(
     if cluster.paused:
         _refuse("EClusterPaused")
     _check_seal(seal, now_ms)
-    session = seal.sessions.get(token.session_key)
-    if session is None:
-        _refuse("EUnknownSession")
-    if now_ms >= session.expires_at_ms:
-        _refuse("ESessionExpired")
+    session = _live_session(seal, token, now_ms)
     role = cluster.roles.get(seal.role)
     if role is None:
         _refuse("EUnknownRole")
@@ -64,18 +60,15 @@ def admit(
             verb=attributes.verb,
             resource=attributes.combined_resource or "a path outside the API groups",
         )
+    if not session.reaches(attributes):
+        _refuse("ESessionNamespace", namespaces=", ".join(session.namespaces))
     if not attributes.is_read:
-        if session.read_only:
-            _refuse("ESessionReadOnly")
-        required = max(cluster.policy.min_write_stake, role.stake)
-        if seal.stake < required:
-            _refuse("EStakeTooLow", stake_mist=seal.stake, required_mist=required)
-    if executor not in cluster.executors:
-        _refuse("EUnknownExecutor")
+        _check_write(cluster, seal, session, role)
+    _check_executor(cluster, executor)
     return _on_chain(attributes, decision.non_resource_url)
 
 
-def check_payload_size(cluster: ClusterState, chunks: Sequence[bytes]) -> None:
+def check_payload(cluster: ClusterState, chunks: Sequence[bytes]) -> None:
     """Raises StatusError if the cluster takes no sealed request of this size."""
     if sum(map(len, chunks)) > cluster.policy.max_inline_bytes:
         _refuse("EPayloadTooLarge")
@@ -86,6 +79,31 @@ def _check_seal(seal: SealState, now_ms: int) -> None:
         _refuse("ESealRevoked")
     if now_ms >= seal.expires_at_ms:
         _refuse("ESealExpired")
+
+
+def _live_session(seal: SealState, token: BearerToken, now_ms: int) -> SessionState:
+    session = seal.sessions.get(token.session_key)
+    if session is None:
+        _refuse("EUnknownSession")
+    if now_ms >= session.expires_at_ms:
+        _refuse("ESessionExpired")
+    return session
+
+
+def _check_write(cluster: ClusterState, seal: SealState, session: SessionState, role: Role) -> None:
+    if session.read_only:
+        _refuse("ESessionReadOnly")
+    required = max(cluster.policy.min_write_stake, role.stake)
+    if seal.stake < required:
+        _refuse("EStakeTooLow", stake_mist=seal.stake, required_mist=required)
+
+
+def _check_executor(cluster: ClusterState, executor: bytes) -> None:
+    registered = cluster.executors.get(executor)
+    if registered is None:
+        _refuse("EUnknownExecutor")
+    if registered.generation == 0:
+        _refuse("EExecutorHasNoKey")
 
 
 def _check_grant(state: CommandState, role: Role, now_ms: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
+from k3s_daas.attributes import RequestAttributes
 from k3s_daas.bcs import BcsError, Reader
 from k3s_daas.contract.arguments import SharedRef
 from k3s_daas.contract.attributes import OnChainAttributes
@@ -80,6 +81,14 @@ class SessionState:
     read_only: bool
     namespaces: tuple[str, ...]
 
+    def reaches(self, attributes: RequestAttributes) -> bool:
+        """Whether the session's namespaces admit the request; reads of non-resource URLs are always."""
+        if not self.namespaces:
+            return True
+        if not attributes.is_resource_request:
+            return attributes.is_read
+        return attributes.namespace in self.namespaces
+
 
 @dataclass(frozen=True, slots=True)
 class UsageState:
@@ -98,7 +107,8 @@ class UsageState:
 class SealState:
     """`seal::SealToken`. Amounts in MIST; `sessions` by ed25519 public key (32 bytes).
 
-    `staked_total` is all that was ever staked, `slashed` all that was taken of it.
+    `staked_total` is all that was staked and not withdrawn, `slashed` all that was taken of it. (In Move, the
+    fields from `stake` to `slashed` are a struct of their own, which BCS does not show.)
     """
 
     ref: SharedRef
