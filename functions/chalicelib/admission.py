@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from chalicelib.chain import CommandState
+from chalicelib.tally import Sent
 from k3s_daas.attributes import RequestAttributes
 from k3s_daas.bearer import BearerToken
 from k3s_daas.contract.aborts import ABORTS
 from k3s_daas.contract.attributes import OnChainAttributes
 from k3s_daas.contract.objects import ClusterState, SealState, SessionState
+from k3s_daas.contract.usage import command_deposit, commands_left, deposit_left
 from k3s_daas.errors import TokenError
 from k3s_daas.rbac import Role
 from k3s_daas.status import from_abort
@@ -29,9 +31,10 @@ def admit(
     *,
     gateway: bytes,
     executor: bytes,
+    sent: Sent,
     now_ms: int,
 ) -> OnChainAttributes:
-    """The attributes that go on chain. `token` is verified already.
+    """The attributes that go on chain. `token` is verified already; `sent` is not in `state` yet.
 
     Raises StatusError as the contract's abort would be answered, and TokenError if there is no such seal.
     """
@@ -65,7 +68,9 @@ def admit(
     if not attributes.is_read:
         _check_write(cluster, seal, session, role)
     _check_executor(cluster, executor)
-    return _on_chain(attributes, decision.non_resource_url)
+    on_chain = _on_chain(attributes, decision.non_resource_url)
+    _check_usage(cluster, seal, on_chain, sent, now_ms)
+    return on_chain
 
 
 def check_payload(cluster: ClusterState, chunks: Sequence[bytes]) -> None:
@@ -113,6 +118,16 @@ def _check_grant(state: CommandState, role: Role, now_ms: int) -> None:
         _refuse("ENotGranted")
     if now_ms >= state.grant.expires_at_ms:
         _refuse("EGrantExpired")
+
+
+def _check_usage(
+    cluster: ClusterState, seal: SealState, on_chain: OnChainAttributes, sent: Sent, now_ms: int
+) -> None:
+    if commands_left(seal.usage, cluster.policy, now_ms) <= sent.commands:
+        _refuse("ERateExceeded", now_ms=now_ms)
+    deposit = sent.deposit + command_deposit(seal.role, on_chain)
+    if deposit_left(seal.usage, cluster.policy, now_ms) < deposit:
+        _refuse("EDepositExceeded")
 
 
 def _on_chain(attributes: RequestAttributes, non_resource_url: str) -> OnChainAttributes:

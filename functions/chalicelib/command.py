@@ -14,6 +14,7 @@ from k3s_daas.attributes import RequestAttributes
 from k3s_daas.bearer import BearerToken
 from k3s_daas.contract.attributes import OnChainAttributes
 from k3s_daas.contract.calls import Command, execute_command
+from k3s_daas.contract.usage import command_deposit
 from k3s_daas.deadlines import Deadlines
 from k3s_daas.envelope import RequestEnvelope
 from k3s_daas.ids import new_request_id
@@ -40,6 +41,12 @@ class AdmittedCommand:
     def seal(self) -> bytes:
         """The id of the seal that commands."""
         return self.token.claims.seal
+
+    @property
+    def deposit(self) -> int:
+        """MIST that the contract counts against the seal's day."""
+        assert self.state.seal is not None, "admission refuses a token without a seal"
+        return command_deposit(self.state.seal.role, self.on_chain)
 
 
 @dataclass(frozen=True)

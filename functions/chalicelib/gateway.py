@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from chalicelib.admission import admit
-from chalicelib.chain import ChainView, CommandState
+from chalicelib.chain import SEAL_CAPACITY, ChainView, CommandState
 from chalicelib.command import AdmittedCommand, SealedCommand, command_transaction, seal_command
 from chalicelib.errors import GatewayUnavailableError
 from chalicelib.http_request import GatewayRequest
@@ -22,6 +22,7 @@ from chalicelib.request_store import NewRequest, RequestStore, Reservation
 from chalicelib.sealing_keys import SealingKeys
 from chalicelib.settings import GatewaySettings
 from chalicelib.submission import StartByPassedError, Submitted, Submitter, TransactionFailedError
+from chalicelib.tally import CommandTally
 from chalicelib.unsupported import refuse_unsupported
 from chalicelib.waiting import Answer, AnswerWaiter
 from k3s_daas.attributes import RequestAttributes, parse_attributes
@@ -73,7 +74,9 @@ class Gateway:
         self._log = log
         self._keys = SealingKeys(roots)
         reader = ContractReader(ledger, roots)
-        self._chain = ChainView(ledger, reader, ttl_s=settings.admission_ttl_ms / 1000)
+        state_ttl_s = settings.admission_ttl_ms / 1000
+        self._chain = ChainView(ledger, reader, ttl_s=state_ttl_s)
+        self._tally = CommandTally(keep_s=2 * state_ttl_s, capacity=SEAL_CAPACITY)
         self._submitter = Submitter(
             ledger=ledger, loop=loop, chain=self._chain, store=store, signer=signer, now_ms=now_ms, log=log
         )
@@ -159,12 +162,14 @@ class Gateway:
             attributes,
             gateway=self._signer.address,
             executor=self._settings.executor,
+            sent=self._tally.since(token.claims.seal, state.read_at_s),
             now_ms=self._now_ms(),
         )
         return on_chain, self._keys.current(state.cluster.executors[self._settings.executor])
 
     def _submit(self, admitted: AdmittedCommand, sealed: SealedCommand, journey: Journey) -> Submitted:
         reservation = self._reserve(admitted, sealed)
+        self._tally.add(admitted.seal, admitted.deposit)
 
         def on_sending(digest: str) -> None:
             journey.request_digest = digest

@@ -53,6 +53,13 @@ def move_fields(module: str, struct: str) -> list[str]:
     return re.findall(r"(\w+)\s*:", match.group(1))
 
 
+def seal_fields() -> list[str]:
+    """The bond's fields stand in the seal's BCS as if they were its own."""
+    names = move_fields("seal", "SealToken")
+    at = names.index("bond")
+    return [*names[:at], *move_fields("bond", "Bond"), *names[at + 1 :]]
+
+
 def python_fields(value: type) -> list[str]:
     """Attributes are one field in Python and eight in Move."""
     names: list[str] = []
@@ -104,9 +111,8 @@ def test_an_event_has_the_fields_of_its_struct_in_order(value: type, struct: str
     ("value", "module", "struct", "ours"),
     [
         (ClusterState, "cluster", "Cluster", {"ref": "id"}),
-        (SealState, "seal", "SealToken", {"ref": "id"}),
-        (SessionState, "seal", "Session", {}),
-        (UsageState, "seal", "Usage", {}),
+        (SessionState, "session", "Session", {}),
+        (UsageState, "usage", "Usage", {}),
         (ResponseState, "k8s_gateway", "Response", {}),
         (Policy, "policy", "Policy", {}),
         (OnChainAttributes, "attributes", "Attributes", {}),
@@ -117,6 +123,11 @@ def test_an_object_has_the_fields_of_its_struct_in_order(
     value: type, module: str, struct: str, ours: dict[str, str]
 ) -> None:
     assert [ours.get(field.name, field.name) for field in fields(value)] == move_fields(module, struct)
+
+
+def test_a_seal_has_the_fields_of_its_structs_in_order() -> None:
+    names = ["id" if field.name == "ref" else field.name for field in fields(SealState)]
+    assert names == seal_fields()
 
 
 def test_a_request_has_the_fields_of_its_struct_behind_key_and_transaction() -> None:
@@ -130,7 +141,10 @@ def test_a_role_has_the_fields_of_its_struct_behind_its_name() -> None:
 
 
 def test_an_executor_has_the_fields_of_its_struct_behind_its_address() -> None:
-    assert [field.name for field in fields(ExecutorState)] == ["address", *move_fields("cluster", "Executor")]
+    assert [field.name for field in fields(ExecutorState)] == [
+        "address",
+        *move_fields("executor", "Executor"),
+    ]
 
 
 def test_a_grant_has_the_fields_of_key_and_value() -> None:
