@@ -72,7 +72,7 @@ class Answering:
                 if frame.event is None:
                     continue
                 requested = ApiRequested.decode(frame.event.contents)
-                transaction = await self.ledger.get_transaction(frame.event.transaction_digest)
+                transaction = await self.ledger.get_signed_transaction(frame.event.transaction_digest)
                 assert transaction is not None
                 chunks = reader.request_payload(transaction, requested.request_id, requested.payload_hash)
                 await self._answer(wallet, requested, join(chunks))

@@ -15,11 +15,13 @@ from infra.local.sui.compiler import CompiledPackage
 from k3s_daas.cli.holder import Holder, write_session_key
 from k3s_daas.contract import calls
 from k3s_daas.contract.arguments import SharedRef
+from k3s_daas.contract.keys import announcement
 from k3s_daas.errors import LedgerError
-from k3s_daas.roots import ExecutorRoot, TrustRoots
+from k3s_daas.roots import TrustRoots
 from k3s_daas.sealing import SealingPrivateKey
 from k3s_daas.sui.ledger import ExecutionOutcome, Ledger
 from k3s_daas.sui.signers import FileSigner, TransactionSigner
+from k3s_daas.sui.transaction_data import ObjectRef
 from k3s_daas.sui.transactions import PtbBuilder
 from k3s_daas.sui.wallet import Wallet, object_ref
 
@@ -30,11 +32,17 @@ DAY_MS = 24 * 3600 * 1000
 POLICY = calls.Policy(
     min_write_stake=MIST_PER_SUI,
     unbonding_ms=60_000,
+    max_slash_bps=1_000,
     max_seal_ms=30 * DAY_MS,
     max_start_ms=60_000,
     max_finish_ms=600_000,
     max_answer_ms=1_800_000,
-    response_ttl_ms=3_600_000,
+    read_ttl_ms=3_600_000,
+    write_ttl_ms=DAY_MS,
+    ttl_per_priority_ms=3_600_000,
+    max_ttl_ms=2 * DAY_MS,
+    commands_per_minute=6_000,
+    deposit_per_day=100 * MIST_PER_SUI,
     max_inline_bytes=96 * 1024,
 )
 
@@ -153,23 +161,13 @@ class Bootstrap:
     async def _configure(
         self, package: bytes, cluster: SharedRef, cap: bytes, wallets: Mapping[str, Wallet], grants_end: int
     ) -> None:
-        """Gateway, executor, roles and grants, in one transaction."""
-        cap_object = await self._ledger.get_object(cap)
-        if cap_object is None:
-            raise LedgerError("the cluster's capability cannot be read: is the endpoint behind?")
-        cap_ref = object_ref(cap_object)
+        """Gateway, executor, roles and grants, each with the capability for it; then the executor's key."""
+        members, access = await self._issue(package, cluster, cap)
 
         def compose(builder: PtbBuilder) -> None:
-            capability = builder.owned(cap_ref)
-            calls.add_gateway(builder, package, cluster, capability, self._services.gateway.address)
-            calls.add_executor(
-                builder,
-                package,
-                cluster,
-                capability,
-                executor=self._services.executor.address,
-                hpke_key=self._services.sealing.public_bytes(),
-            )
+            member_cap, capability = builder.owned(members), builder.owned(access)
+            calls.add_gateway(builder, package, cluster, member_cap, self._services.gateway.address)
+            calls.add_executor(builder, package, cluster, member_cap, self._services.executor.address)
             for demo_role in DEMO_ROLES:
                 role = demo_role.role
                 calls.define_role(
@@ -208,6 +206,38 @@ class Bootstrap:
                 )
 
         await self._admin.run(compose)
+        await self._announce(package, cluster)
+
+    async def _issue(self, package: bytes, cluster: SharedRef, cap: bytes) -> tuple[ObjectRef, ObjectRef]:
+        """The administrator's capabilities over members and over access."""
+        cluster_cap = await self._owned(cap)
+
+        def compose(builder: PtbBuilder) -> None:
+            capability = builder.owned(cluster_cap)
+            for duty in ("member", "access"):
+                calls.issue_capability(
+                    builder, package, cluster, capability, duty, recipient=self._admin.address
+                )
+
+        issued = await self._admin.run(compose)
+        members, access = (created(issued, f"::capability::{name}") for name in ("MemberCap", "AccessCap"))
+        return await self._owned(members), await self._owned(access)
+
+    async def _announce(self, package: bytes, cluster: SharedRef) -> None:
+        """The executor's own transaction: the key that bodies are sealed for from now on."""
+        executor, key = self._services.executor, self._services.sealing.public_bytes()
+        signature = executor.sign_personal_message(announcement(cluster.id, executor.address, 1, key))
+        await Wallet(self._ledger, executor).run(
+            lambda builder: calls.announce_key(
+                builder, package, cluster, hpke_key=key, generation=1, signature=signature
+            )
+        )
+
+    async def _owned(self, object_id: bytes) -> ObjectRef:
+        found = await self._ledger.get_object(object_id)
+        if found is None:
+            raise LedgerError("a capability cannot be read: is the endpoint behind?")
+        return object_ref(found)
 
     async def _enrol(
         self, holder: DemoHolder, wallet: Wallet, package: bytes, cluster: SharedRef, expires_at_ms: int
@@ -252,14 +282,13 @@ class Bootstrap:
 
     def _roots(self, chain_id: str, package: bytes, cluster: bytes) -> TrustRoots:
         services = self._services
-        executor = ExecutorRoot(services.executor.public_key, services.sealing.public_bytes())
         return TrustRoots(
             chain_id=chain_id,
             package_original=package,
             package_latest=package,
             cluster=cluster,
             gateways={services.gateway.address: services.gateway.public_key},
-            executors={services.executor.address: executor},
+            executors={services.executor.address: services.executor.public_key},
         )
 
 
