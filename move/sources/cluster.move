@@ -157,7 +157,7 @@ public fun issue_pause_cap(cluster: &mut Cluster, cap: &ClusterCap, ctx: &mut Tx
 public fun issue_member_cap(cluster: &mut Cluster, cap: &ClusterCap, ctx: &mut TxContext): MemberCap {
     cluster.assert_administered_by(cap);
     let issued = capability::new_member_cap(object::id(cluster), ctx);
-    cluster.enlist(object::id(&issued), b"members".to_string());
+    cluster.enlist(object::id(&issued), b"member".to_string());
     issued
 }
 
@@ -410,3 +410,8 @@ fun enlist(self: &mut Cluster, capability: ID, duty: String) {
     self.capabilities.insert(capability);
     events::emit_capability_issued(object::id(self), capability, duty);
 }
+
+// === Test Functions ===
+
+#[test_only]
+public fun set_version_for_testing(self: &mut Cluster, version: u64) { self.version = version; }

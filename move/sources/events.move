@@ -104,7 +104,7 @@ public struct ClusterResumed has copy, drop { cluster: ID }
 
 public struct ClusterMigrated has copy, drop { cluster: ID, from_version: u64, to_version: u64 }
 
-/// Duties: `pause`, `members`, `access`.
+/// Duties: `pause`, `member`, `access`.
 public struct CapabilityIssued has copy, drop { cluster: ID, capability: ID, duty: String }
 
 public struct CapabilityRevoked has copy, drop { cluster: ID, capability: ID }

@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "move" / "sources"
 START_MS = 1_750_000_000_000
 SUI_MIST = 1_000_000_000
-_ACCOUNTS = 200
+_ACCOUNTS = 500
 _BUDGET = 20 * SUI_MIST
 
 Compose = Callable[[PtbBuilder], object]

@@ -53,10 +53,10 @@ def test_a_paused_cluster_takes_no_commands_but_answers(chain: Chain) -> None:
     world = World.create(chain)
     seal = world.holder()
     command = world.execute(seal)
-    world.administer(calls.pause)
+    world.administer(administering(calls.pause))
     assert world.refuses(seal) == "EClusterPaused"
     assert world.answer(seal, command.request_id).events[0][0] == "K8sRequestProcessed"
-    world.administer(calls.resume)
+    world.administer(administering(calls.resume))
     world.execute(seal)
 
 
@@ -77,7 +77,7 @@ def test_a_used_id_is_reported_even_when_everything_else_is_over(chain: Chain) -
     world = World.create(chain)
     seal = world.holder()
     command = world.execute(seal)
-    world.administer(calls.pause)
+    world.administer(administering(calls.pause))
     chain.clock.advance(1_000_000)
     assert chain.abort(world.gateway, world.executing(seal, command)) == "ERequestExists"
 
@@ -119,7 +119,7 @@ def test_no_time_of_an_id_overflows(world: World, seal: Seal, time: int) -> None
 
 def test_a_revoked_seal_is_over(chain: Chain, world: World) -> None:
     seal = world.holder()
-    world.administer(administering(calls.revoke, seal.ref))
+    world.revoke(seal)
     assert world.refuses(seal) == "ESealRevoked"
     assert chain.abort(seal.owner, world.opening(seal.ref, seal.session_key)) == "ESealRevoked"
 
