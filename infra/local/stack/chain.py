@@ -156,7 +156,7 @@ class Bootstrap:
             )
         )
         cluster = await self._shared(created(outcome, "::cluster::Cluster"))
-        return cluster, created(outcome, "::cluster::ClusterCap")
+        return cluster, created(outcome, "::capability::ClusterCap")
 
     async def _configure(
         self, package: bytes, cluster: SharedRef, cap: bytes, wallets: Mapping[str, Wallet], grants_end: int
