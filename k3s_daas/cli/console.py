@@ -9,6 +9,18 @@ from k3s_daas.errors import ConfigurationError, DaasError, MoveAbortError
 from k3s_daas.status import abort_name, from_abort
 from k3s_daas.sui.ledger import ExecutionOutcome
 
+# What kubectl's users are told about these is not what an operator can use.
+_FOR_OPERATORS = {
+    "ENotClusterCapability": "the capability is for another cluster",
+    "EUnsupportedVersion": (
+        "the cluster is at another version than the package that was called: after an upgrade run "
+        "daas cluster migrate; else compare package_latest in the deployment file with daas cluster show"
+    ),
+    "ECapabilityRevoked": "the capability was revoked: ask the holder of the ClusterCap for a new one",
+    "EWrongGeneration": "somebody announced a key in between: look at daas cluster show, then rotate again",
+    "EInvalidPolicy": "the policy is outside the contract's bounds (docs/contract.md)",
+}
+
 
 def say(text: str) -> None:
     """A line of the command's result."""
@@ -50,5 +62,5 @@ def sentence(error: DaasError) -> str:
         return str(error)
     name = abort_name(error.module, error.code) or f"{error.module}::{error.code}"
     where = f", transaction {error.digest}" if error.digest else ""
-    said = from_abort(error.module, error.code).message
+    said = _FOR_OPERATORS.get(name) or from_abort(error.module, error.code).message
     return f"the contract refused: {said} ({name}{where})"
