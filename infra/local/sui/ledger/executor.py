@@ -211,7 +211,7 @@ class Executor:
             owner = shared_since(lamport)
         return seal_object(
             draft.value,
-            version=1 if draft.package is not None else lamport,
+            version=lamport if draft.package is None else draft.package.version,
             owner=owner,
             previous_transaction=digest,
             storage_rebate=0 if draft.package is not None else deposit,
