@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from k3s_daas.admin.amounts import format_moment
 from k3s_daas.admin.changes import Change, Draft
@@ -33,14 +33,14 @@ def _is_field(found: ChainObject, type_tag: str, parent: bytes) -> bool:
 
 
 def plan_grant(
-    cluster: ClusterState, present: Sequence[GrantState], holder: bytes, role: str, expires_at_ms: int
+    roles: Collection[str], present: Sequence[GrantState], holder: bytes, role: str, expires_at_ms: int
 ) -> list[Change]:
-    """Grants a role until then, or moves a grant's end; nothing if it is so already.
+    """Grants one of the `roles` until then, or moves a grant's end; nothing if it is so already.
 
     Raises `ConfigurationError` if there is no such role.
     """
-    if role not in cluster.roles:
-        known = ", ".join(sorted(cluster.roles)) or "none yet: run daas role apply"
+    if role not in roles:
+        known = ", ".join(sorted(roles)) or "none yet: run daas role apply"
         raise ConfigurationError(f"the cluster has no role {role!r}; it has: {known}")
     old = _find(present, holder, role)
     if old is not None and old.expires_at_ms == expires_at_ms:

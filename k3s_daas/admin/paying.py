@@ -34,7 +34,20 @@ class Payer:
         return self._wallet.address
 
     async def run(self, compose: Callable[[PtbBuilder], None]) -> ExecutionOutcome:
-        """Raises `MoveAbortError`, or another `LedgerError`: there is no money, it failed, nobody answers."""
+        """Returns once the endpoint shows what the transaction did: the next read is not of before.
+
+        Raises `MoveAbortError`, or another `LedgerError`: there is no money, it failed, nobody answers.
+        """
+        outcome = await self._run(compose)
+        for _ in range(_LOOKS):
+            if await self._ledger.get_signed_transaction(outcome.digest) is not None:
+                return outcome
+            await asyncio.sleep(_BETWEEN_LOOKS_S)
+        raise LedgerError(
+            f"transaction {outcome.digest} was made, but the endpoint does not show it: it lags"
+        )
+
+    async def _run(self, compose: Callable[[PtbBuilder], None]) -> ExecutionOutcome:
         if await self._ledger.balance(self.address) >= self._budget:
             return await self._wallet.run(compose)
         if await self._wallet.coin_balance() >= self._budget:

@@ -35,7 +35,7 @@ async def run_grant_add(session: Session) -> None:
     administrator = session.administrator(deployment)
     cluster = await administrator.cluster()
     present = await list_grants(session.ledger, deployment.package_original, cluster)
-    changes = plan_grant(cluster, present, options.holder, options.role, expires_at_ms)
+    changes = plan_grant(cluster.roles, present, options.holder, options.role, expires_at_ms)
     await session.settle(administrator, changes)
 
 

@@ -13,7 +13,7 @@ from kubernetes import client, config
 from infra.kubernetes.rbac import apply, listener_manifests
 from infra.local.stack.kubeconfigs import token_kubeconfig
 from infra.local.stack.processes import StackError
-from infra.local.stack.roles import DEMO_ROLES
+from infra.local.stack.roles import CLUSTER_ROLES
 
 SERVICE_ACCOUNT = "daas-listener"
 TOKEN_SECONDS = 7 * 24 * 3600
@@ -29,9 +29,8 @@ def prepare_cluster(admin: Path, namespace: str, owners: Sequence[str], target: 
         api = config.new_client_from_config(config_file=str(admin))
     except (config.ConfigException, OSError) as error:
         raise StackError(f"the kubeconfig {admin} cannot be used: {error}") from None
-    bindings = {demo.role.name: demo.cluster_role for demo in DEMO_ROLES}
     try:
-        apply(api, listener_manifests(namespace, list(owners), bindings))
+        apply(api, listener_manifests(namespace, list(owners), CLUSTER_ROLES))
         token = _service_account_token(api, namespace)
     except urllib3.exceptions.HTTPError as error:
         raise StackError(f"the cluster of {admin} cannot be reached: {error}") from None

@@ -106,6 +106,7 @@ class Stack:
         chain = asyncio.run(self._set_up_chain(sui_url, services, faucet_url, package))
         roots = self._state / "roots.json"
         chain.roots.dump(roots)
+        chain.deployment.save(self._state / "daas.json")
         self._say("starting the listener and the gateway")
         listener_kubeconfig = prepare_cluster(
             admin_kubeconfig,
