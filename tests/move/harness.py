@@ -19,7 +19,7 @@ from infra.local.sui.ledger.clock import ManualClock
 from infra.local.sui.ledger.digests import base58
 from infra.local.sui.ledger.errors import AbortDetail
 from infra.local.sui.ledger.ledger import Ledger, LedgerSettings
-from infra.local.sui.ledger.objects import OwnerKind, StoredObject, WriteSet
+from infra.local.sui.ledger.objects import OwnerKind, StoredObject
 from infra.local.sui.ledger.type_tags import SUI
 from infra.local.sui.vm import SandboxVm
 from k3s_daas.contract.arguments import SharedRef
@@ -217,17 +217,4 @@ class Chain:
 
     def forge(self, object_id: bytes, contents: bytes) -> None:
         """Give an object contents that a later version of the package could leave."""
-        found = self.object(object_id)
-        changed = StoredObject(
-            found.id,
-            found.version,
-            found.digest,
-            found.owner,
-            found.type_tag,
-            contents,
-            found.previous_transaction,
-            found.storage_rebate,
-            found.public_transfer,
-        )
-        # Nothing but a genesis writes beside transactions, and this is as if it were part of that.
-        self.ledger._apply_genesis(WriteSet({object_id: changed}))
+        self.ledger.rewrite_object(object_id, contents)

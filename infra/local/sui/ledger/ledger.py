@@ -25,7 +25,7 @@ from .errors import precondition
 from .executor import Executor, Outcome
 from .gas import MAX_BUDGET
 from .genesis import allocation, initial_objects
-from .objects import History, ObjectStore, OwnerKind, StoredObject, WriteSet
+from .objects import History, ObjectStore, OwnerKind, StoredObject, WriteSet, seal_object
 from .scheduling import Schedule, Ticket
 from .signatures import authorise
 from .transactions import GasData, TransactionData, decode_transaction
@@ -97,7 +97,7 @@ class Ledger:
         self._ticker: asyncio.Task[None] | None = None
         for package in packages:
             self.datatypes.register(package)
-        self._apply_genesis(initial_objects(self.chain_id, packages))
+        self._write_beside(initial_objects(self.chain_id, packages))
 
     @property
     def chain_id(self) -> bytes:
@@ -301,19 +301,43 @@ class Ledger:
         self.close_checkpoint()
         return self.epoch
 
-    # Genesis
+    # Beside transactions
 
-    def _apply_genesis(self, writes: WriteSet) -> None:
+    def _write_beside(self, writes: WriteSet) -> None:
         self._executed.apply(writes)
         self.final.apply(writes)
-        self.history.record(0, writes.objects)
+        self.history.record(self._final_count, writes.objects)
 
     def allocate(self, address: bytes, coins: Sequence[int], balance: int = 0) -> list[StoredObject]:
         """Create SUI (MIST) out of nothing, as genesis does: before the first transaction only."""
         assert not self.transactions, "coins are allocated at genesis"
         writes = allocation(self.chain_id, address, coins, balance)
-        self._apply_genesis(writes)
+        self._write_beside(writes)
         return [stored for stored in writes.objects.values() if stored is not None]
+
+    def rewrite_object(self, object_id: bytes, contents: bytes) -> StoredObject:
+        """Give an object other contents beside every transaction, at its present version.
+
+        For tests that need a state to which no transaction leads, such as what another version of a package
+        left. Nothing checks that the bytes are a value of the object's type.
+
+        Raises:
+            KeyError: there is no such object.
+        """
+        found = self.final.get(object_id)
+        if found is None:
+            raise KeyError(f"there is no object {hex_address(object_id)}")
+        assert not self._in_flight, "no transaction may be using the object"
+        rewritten = seal_object(
+            replace(found.value, contents=contents),
+            version=found.version,
+            owner=found.owner,
+            previous_transaction=found.previous_transaction,
+            storage_rebate=found.storage_rebate,
+            public_transfer=found.public_transfer,
+        )
+        self._write_beside(WriteSet({object_id: rewritten}))
+        return rewritten
 
 
 def _note_outcome(task: asyncio.Task[ExecutedTransaction]) -> None:

@@ -261,7 +261,7 @@ class History:
             self.versions.setdefault(object_id, []).append((sequence, stored))
 
     def at_version(self, object_id: bytes, version: int) -> StoredObject | None:
-        for _, stored in self.versions.get(object_id, ()):
+        for _, stored in reversed(self.versions.get(object_id, [])):
             if stored is not None and stored.version == version:
                 return stored
         return None
