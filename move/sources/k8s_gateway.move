@@ -487,16 +487,18 @@ fun answer(
         events::emit_response_ignored(cluster_id, seal_id, request_id, executor, IGNORED_UNKNOWN);
         return
     };
-    let request: &mut Request = dynamic_field::borrow_mut(seal.uid_mut(), key);
-    assert!(request.executor == executor, ENotAssignedExecutor);
-    if (request.response.is_some()) {
+    let present: &Request = dynamic_field::borrow(seal.uid(), key);
+    assert!(present.executor == executor, ENotAssignedExecutor);
+    if (present.response.is_some()) {
         events::emit_response_ignored(cluster_id, seal_id, request_id, executor, IGNORED_ANSWERED);
         return
     };
-    if (now_ms > request.answer_by_ms) {
+    if (now_ms > present.answer_by_ms) {
         events::emit_response_ignored(cluster_id, seal_id, request_id, executor, IGNORED_TOO_LATE);
         return
     };
+    // Only now: readers find the answer's ciphertext through the transaction that changed the request last.
+    let request: &mut Request = dynamic_field::borrow_mut(seal.uid_mut(), key);
     request.response.fill(Response {
         status_code,
         response_hash: payload.hash(),
