@@ -318,7 +318,7 @@ def revoke(stage: Stage, seal: bytes) -> None:
     wallet = Wallet(ledger, FileSigner.load(stage.keys / "admin.key"))
 
     async def run() -> None:
-        cap_type = f"0x{roots.package_original.hex()}::cluster::ClusterCap"
+        cap_type = f"0x{roots.package_original.hex()}::capability::AccessCap"
         [cap] = await ledger.list_owned_objects(wallet.address, cap_type)
         cluster_object, seal_object = await ledger.get_objects([roots.cluster, seal])
         assert cluster_object is not None
@@ -327,7 +327,7 @@ def revoke(stage: Stage, seal: bytes) -> None:
         def compose(builder: PtbBuilder) -> None:
             capability = builder.owned(object_ref(cap))
             cluster, target = SharedRef.of(cluster_object), SharedRef.of(seal_object)
-            calls.revoke(builder, roots.package_latest, cluster, capability, target)
+            calls.revoke(builder, roots.package_latest, cluster, capability, target, reason="left")
 
         await wallet.run(compose)
 

@@ -21,7 +21,7 @@ from infra.local.stack.kubeconfigs import token_kubeconfig
 from k3s_daas.contract.attributes import OnChainAttributes
 from k3s_daas.ids import request_id_text, to_hex
 from tests.integration.listener_stage import Stage, stage
-from tests.unit.listener_world import ScriptedReply, scripted_api_server
+from tests.unit.scripted_api_server import ScriptedReply, scripted_api_server
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 

@@ -17,7 +17,7 @@ from k3s_daas.payload import payload_hash
 from k3s_daas.rbac import Role, Rule
 from k3s_daas.roots import TrustRoots
 from k3s_daas.sui.digests import to_base58
-from k3s_daas.sui.ledger import ChainObject, ChainTransaction, ExecutionOutcome, ForgedReplyError, Owner
+from k3s_daas.sui.ledger import ChainObject, ForgedReplyError, Owner, SignedTransaction
 from k3s_daas.sui.transactions import AddressBalanceGas, PtbBuilder, transaction_digest
 from k3s_daas.sui.type_tags import parse_type_tag
 
@@ -191,14 +191,14 @@ async def test_malformed_contents_are_refused(change: Any) -> None:
         await broken(request_object(answered=True)).request(SEAL, REQUEST_ID)
 
 
-def stored(*responses: tuple[bytes, list[bytes]], package: bytes = LATEST) -> ChainTransaction:
+def stored(*responses: tuple[bytes, list[bytes]], package: bytes = LATEST) -> SignedTransaction:
     builder = PtbBuilder()
     for request_id, chunks in responses:
         response = calls.Response(request_id, 200, chunks)
         calls.store_response(builder, package, SharedRef(CLUSTER, 5), SharedRef(SEAL, 6), response)
     data = builder.build(HOLDER, gas=AddressBalanceGas(1, 1, 1, DIGEST, 0))
     digest = transaction_digest(data)
-    return ChainTransaction(digest, data, [], ExecutionOutcome(digest, True), [], 1)
+    return SignedTransaction(digest, data, [], success=True)
 
 
 def test_a_response_is_found_among_several_in_one_transaction() -> None:

@@ -6,46 +6,31 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from k3s_daas.contract.attributes import OnChainAttributes
+from k3s_daas.contract.calls import PayloadReference
 from k3s_daas.contract.events import API_REQUEST, ApiRequested, event_type
-from k3s_daas.contract.reader import ContractReader
+from k3s_daas.envelope import ResponseEnvelope
 from k3s_daas.errors import LedgerUnavailableError, TransactionRefusedError
 from k3s_daas.payload import split
 from k3s_daas.rbac import Rule
 from k3s_daas.sealing import request_info
-from k3s_daas.sui.ledger import Abort, ChainEvent, EventFilter, ExecutionOutcome
+from k3s_daas.sui.ledger import Abort, ChainEvent, ExecutionOutcome
 from k3s_daas.sui.signers import FileSigner
 from k3s_daas.sui.transactions import transaction_digest
-from listener_service.api_server import ApiServer
-from listener_service.event_source import LedgerEventSource, ReplayPlan
-from listener_service.executor import Executor
 from listener_service.journal import Journal, JournalEntry
-from listener_service.journal_writer import JournalWriter
-from listener_service.responder import Responder
-from listener_service.service import ListenerService
-from listener_service.verification import Verifier
-from tests.unit.listener_world import (
-    CHAIN_ID,
-    CLUSTER,
-    NAMESPACE,
-    NOW_MS,
-    PACKAGE,
-    SEAL,
-    ScriptedApiServer,
-    ScriptedReply,
-    World,
-    scripted_api_server,
-    until,
-)
+from tests.unit.contract_world import CHAIN_ID, CLUSTER, PACKAGE, SEAL
+from tests.unit.listener_world import NAMESPACE, NOW_MS, World, until
+from tests.unit.running_listener import listener
+from tests.unit.scripted_api_server import ScriptedApiServer, ScriptedReply, scripted_api_server
 
+REFERENCE = PayloadReference(b"bucket/key", b"\x09" * 32, 5_000)
 POD = "/api/v1/namespaces/default/pods/web"
 
 
@@ -58,75 +43,6 @@ def world() -> World:
 def api() -> Iterator[ScriptedApiServer]:
     with scripted_api_server() as script:
         yield script
-
-
-@dataclass
-class Running:
-    service: ListenerService
-    stop: asyncio.Event
-    task: asyncio.Task[None]
-
-
-@asynccontextmanager
-async def listener(
-    world: World, api: ScriptedApiServer, state: Path, *, birth_ms: int = 0, concurrency: int = 8
-) -> AsyncGenerator[Running, None]:
-    """A running listener over the scripted ports, subscribed when the block begins; drained at its end."""
-    journal = JournalWriter(Journal(state, chain_id=CHAIN_ID, cluster=CLUSTER))
-    reader = ContractReader(world.ledger, world.roots)
-    live = asyncio.Event()
-    executor = Executor(
-        ApiServer(lambda: api.configuration, connections=concurrency),
-        concurrency=concurrency,
-        clock=world.clock,
-    )
-    service = ListenerService(
-        source=LedgerEventSource(
-            ledger=world.ledger,
-            event_filter=EventFilter((event_type(PACKAGE, API_REQUEST),)),
-            chain_id=CHAIN_ID,
-            replay=ReplayPlan(window_ms=840_000),
-            clock=world.clock,
-            on_live=live.set,
-        ),
-        verifier=Verifier(
-            ledger=world.ledger,
-            reader=reader,
-            roots=world.roots,
-            executor=world.executor.address,
-            sealing_key=world.sealing_key,
-            listener_namespace=NAMESPACE,
-            clock=world.clock,
-        ),
-        journal=journal,
-        executor=executor,
-        responder=Responder(
-            ledger=world.ledger,
-            roots=world.roots,
-            signer=world.executor,
-            gas_budget=50_000_000,
-            clock=world.clock,
-        ),
-        reader=reader,
-        concurrency=concurrency,
-        drain_s=2.0,
-        birth_ms=birth_ms,
-        clock=world.clock,
-    )
-    stop = asyncio.Event()
-    task = asyncio.create_task(service.run(stop, watermark=await journal.watermark()))
-    waiting = asyncio.create_task(live.wait())
-    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    try:
-        yield Running(service, stop, task)
-        stop.set()
-        await task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, waiting, return_exceptions=True)
-        executor.close()
-        await journal.close()
 
 
 async def test_a_read_is_run_as_the_holder_and_answered(
@@ -209,11 +125,20 @@ FORGERIES: dict[str, Forge] = {
     "a later start_by": lambda world: world.command(
         "DELETE", POD, event=lambda made: replace(made, start_by_ms=made.start_by_ms + 1)
     ),
-    "another requester": lambda world: world.command(
-        "DELETE", POD, event=lambda made: replace(made, requester=bytes(32))
-    ),
     "another role": lambda world: world.command(
         "DELETE", POD, event=lambda made: replace(made, role="admin")
+    ),
+    "a reference that was not signed": lambda world: world.command(
+        "DELETE", POD, event=lambda made: replace(made, payload_reference=b"elsewhere")
+    ),
+    "another reference": lambda world: world.command(
+        "DELETE", POD, payload=REFERENCE, event=lambda made: replace(made, payload_reference=b"elsewhere")
+    ),
+    "a reference and another hash": lambda world: world.command(
+        "DELETE", POD, payload=REFERENCE, event=lambda made: replace(made, payload_hash=bytes(32))
+    ),
+    "a reference hidden by an empty one": lambda world: world.command(
+        "DELETE", POD, payload=REFERENCE, event=lambda made: replace(made, payload_reference=b"")
     ),
     "another hash": lambda world: world.command(
         "DELETE", POD, event=lambda made: replace(made, payload_hash=flip(made.payload_hash))
@@ -252,7 +177,7 @@ FORGERIES: dict[str, Forge] = {
     "an aborted transaction": lambda world: world.command(
         "DELETE",
         POD,
-        transaction=lambda done: replace(done, outcome=ExecutionOutcome(done.digest, success=False)),
+        transaction=lambda done: replace(done, success=False),
     ),
 }
 
@@ -345,8 +270,14 @@ STANDINGS: dict[str, tuple[Callable[[World], None], int, str]] = {
     "expired": (lambda world: world.set_seal(expires_at_ms=NOW_MS), 403, "ESealExpired"),
     "session closed": (lambda world: world.set_seal(sessions=False), 401, "EUnknownSession"),
     "session read-only": (lambda world: world.set_seal(read_only=True), 403, "ESessionReadOnly"),
+    "session elsewhere": (
+        lambda world: world.set_seal(namespaces=("staging",)),
+        403,
+        "ESessionNamespace",
+    ),
+    "given away": (lambda world: world.set_seal(owner=bytes(32), sessions=False), 403, "NewOwner"),
     "stake withdrawn": (lambda world: world.set_seal(stake=999), 403, "EStakeTooLow"),
-    "role asks for more": (lambda world: world.set_cluster(stake=10_000), 403, "EStakeTooLow"),
+    "role asks for more": (lambda world: world.set_cluster(role_stake=10_000), 403, "EStakeTooLow"),
     "role narrowed": (
         lambda world: world.set_cluster(rules=(Rule(("get",), ("*",), ("*",)),)),
         403,
@@ -369,6 +300,36 @@ async def test_what_changed_since_acceptance_stops_a_command(
     status, envelope = world.answers()[requested.request_id]
     assert status == code
     assert json.loads(envelope.body)["details"]["causes"][0]["reason"] == abort
+
+
+async def test_a_session_for_namespaces_reaches_them_and_discovery(
+    world: World, api: ScriptedApiServer, tmp_path: Path
+) -> None:
+    world.set_seal(namespaces=("staging", "default"))
+    inside, event = world.command("DELETE", POD)
+    discovery, other = world.command("GET", "/openapi/v3")
+    cluster_wide, third = world.command("GET", "/api/v1/nodes")
+    async with listener(world, api, tmp_path):
+        for one in (event, other, third):
+            world.ledger.publish(one)
+        await until(lambda: len(world.answers()) == 3)
+    codes = {request_id: code for request_id, (code, _) in world.answers().items()}
+    assert codes == {inside.request_id: 200, discovery.request_id: 200, cluster_wide.request_id: 403}
+
+
+async def test_a_body_that_is_kept_elsewhere_is_answered_501_in_the_open(
+    world: World, api: ScriptedApiServer, tmp_path: Path
+) -> None:
+    requested, event = world.command("DELETE", POD, payload=REFERENCE)
+    async with listener(world, api, tmp_path):
+        world.ledger.publish(event)
+        await until(lambda: bool(world.ledger.executed))
+    assert api.seen == []
+    [(request_id, status, body)] = world.stored()
+    assert (request_id, status) == (requested.request_id, 501)
+    answer = ResponseEnvelope.decode(body)
+    assert json.loads(answer.body)["details"]["causes"][0]["reason"] == "PayloadByReference"
+    assert b"payload by reference" in answer.body
 
 
 async def test_the_listeners_own_namespace_is_closed_to_everybody(
