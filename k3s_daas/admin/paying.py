@@ -38,7 +38,12 @@ class Payer:
 
         Raises `MoveAbortError`, or another `LedgerError`: there is no money, it failed, nobody answers.
         """
-        outcome = await self._run(compose)
+        try:
+            outcome = await self._run(compose)
+        except LedgerError as error:
+            if "INSUFFICIENT_GAS" not in str(error).upper():
+                raise
+            raise LedgerError(f"{error}: say more with --gas-budget") from error
         for _ in range(_LOOKS):
             if await self._ledger.get_signed_transaction(outcome.digest) is not None:
                 return outcome

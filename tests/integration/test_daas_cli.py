@@ -84,7 +84,7 @@ class Desk:
         assert ended == code, printed.out + printed.err
         if code:
             assert printed.err.startswith("daas: ")
-            assert printed.err.count("\n") == 1
+            assert printed.err.count("\n") == 1, printed.err
         for signer_file in self.directory.glob("*.key"):
             assert signer_file.read_text().strip() not in printed.out + printed.err
         return printed.err if code else printed.out
@@ -191,6 +191,36 @@ async def test_roles_of_a_file_are_applied_once(served: Desk) -> None:
     assert "developer" in await served.run(*apply, "--dry-run")
     assert "remove the role developer" in await served.run(*apply, "--prune", "--yes")
     assert set((await served.cluster()).roles) == {"viewer"}
+
+
+async def test_what_the_file_may_say_the_contract_takes(served: Desk) -> None:
+    """The longest and oddest of everything."""
+    long = "x" * 63
+    rules = [
+        {
+            "verbs": ["*", "v" * 32],
+            "apiGroups": ["", "*", "g" * 253],
+            "resources": ["*", long, f"{long}/{long}", f"*/{long}", *(f"r{n}" for n in range(28))],
+            "namespaces": ["*", "n" * 63, "-"],
+            "resourceNames": ["o" * 253, "*", "system:node proxier", "é" * 126],
+        },
+        {"verbs": ["get"], "nonResourceURLs": ["*", "/", "/*", "/" + "u" * 251 + "*"]},
+    ]
+    roles = [
+        {"name": name, "priority": 9, "stake": "18446744073709551615 MIST", "open": True, "rules": rules}
+        for name in ("l" * 63, "-")
+    ]
+    large = served.file("large.yaml")
+    large.write_text(json.dumps({"roles": roles}))
+    apply = ("role", "apply", "-f", str(large), "--yes")
+    assert "--gas-budget" in await served.run(*apply, "--gas-budget", "0.01 SUI", code=1)
+    assert "-" not in (await served.cluster()).roles
+    await served.run(*apply)
+    assert (await served.cluster()).roles["-"].stake == 2**64 - 1
+    assert "nothing to do" in await served.run("role", "apply", "-f", str(large), "--yes")
+    large.write_text("roles: []\n")
+    await served.run(*apply, "--prune")
+    assert not (await served.cluster()).roles
 
 
 async def test_a_file_that_is_wrong_names_the_place(served: Desk) -> None:
