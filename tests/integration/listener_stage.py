@@ -32,7 +32,7 @@ from k3s_daas.attributes import parse_attributes
 from k3s_daas.bearer import mint
 from k3s_daas.cli.holder import Holder
 from k3s_daas.contract.attributes import OnChainAttributes
-from k3s_daas.contract.calls import Command, execute_command
+from k3s_daas.contract.calls import Command, PayloadReference, execute_command
 from k3s_daas.contract.keys import announced_key
 from k3s_daas.contract.objects import RequestState
 from k3s_daas.contract.reader import ContractReader
@@ -94,8 +94,10 @@ class Stage:
         start_within_ms: int = 20_000,
         authorised: OnChainAttributes | None = None,
         payload_for: Callable[[bytes], bytes] = lambda request_id: request_id,
+        payload: PayloadReference | None = None,
     ) -> Asked:
-        """What a gateway does; `payload_for` seals the body for another request id.
+        """What a gateway does; `payload_for` seals the body for another request id, `payload` names one kept
+        elsewhere.
 
         Raises `MoveAbortError` if the contract refuses.
         """
@@ -133,7 +135,7 @@ class Stage:
             start_by_ms=now + start_within_ms,
             finish_by_ms=now + 100_000,
             answer_by_ms=now + 600_000,
-            payload=split(hpke.seal(envelope.encode(), info)),
+            payload=payload or split(hpke.seal(envelope.encode(), info)),
         )
         await self._execute(
             lambda builder: execute_command(
