@@ -66,7 +66,7 @@ def test_a_revoked_capability_can_do_nothing(chain: Chain, own: World, change: s
 def test_a_duty_is_done_by_whoever_holds_its_capability(chain: Chain, own: World) -> None:
     watcher, before = chain.account(), own.state().capabilities
     receipt = own.administer(*(issuing(duty, watcher.address) for duty in DUTIES))
-    held = {duty: receipt.created(f"{duty.title()}Cap")[0] for duty in DUTIES}
+    held: dict[str, bytes] = {duty: receipt.created(f"{duty.title()}Cap")[0] for duty in DUTIES}
     assert own.state().capabilities == before | set(held.values())
     work = [call for call in ADMINISTRATION.values() if call.duty != CLUSTER]
     chain.run(watcher, own.administration(*work, capabilities=held))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from infra.local.sui.ledger.digests import base58
 from k3s_daas.contract.addresses import request_object_id
-from k3s_daas.contract.calls import Response
+from k3s_daas.contract.calls import PayloadReference, Response
 from k3s_daas.contract.events import ApiRequested, RequestProcessed
 from k3s_daas.contract.objects import ClusterState, RequestState, ResponseState, SealState, UsageState
 from k3s_daas.payload import payload_hash
@@ -161,13 +161,18 @@ def test_commands_of_different_holders_touch_nothing_in_common(chain: Chain, wor
 
 
 def test_the_secret_of_a_token_never_reaches_the_chain(chain: Chain, world: World) -> None:
+    """In no input, event, effect or object, whatever was done with the token."""
     seal = world.holder(amount=ENOUGH)
-    for _ in range(2):
-        command = world.execute(seal)
+    referenced = PayloadReference(b"bucket/object", bytes(32), 5)
+    begun = len(world.secrets)
+    for changes in ({}, {"attributes": WRITE}, {"payload": referenced}):
+        command = world.execute(seal, world.command(seal, **changes))
         world.answer(seal, command.request_id)
-    assert world.secrets
-    known = [encoded.data.encoded for encoded in chain.ledger.transactions.values()]
-    known += [event.contents for one in chain.ledger.transactions.values() for event in one.events]
+    world.refuses(seal, start_by_ms=0)
+    chain.run(world.gateway, world.reclaiming(seal, command.request_id))
+    assert len(world.secrets) == begun + 4
+    known = [executed.data.encoded for executed in chain.ledger.transactions.values()]
+    known += [event.contents for executed in chain.ledger.transactions.values() for event in executed.events]
     known += [found.contents for found in chain.ledger.final.objects()]
     for secret in world.secrets:
         assert not any(secret in text for text in known)
