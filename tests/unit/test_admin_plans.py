@@ -35,7 +35,7 @@ from k3s_daas.contract.arguments import SharedRef
 from k3s_daas.contract.calls import Duty
 from k3s_daas.contract.keys import announcement
 from k3s_daas.contract.objects import ClusterState, ExecutorState, GrantState
-from k3s_daas.errors import ConfigurationError, LedgerError, TransactionRefusedError
+from k3s_daas.errors import ConfigurationError, LedgerError, LedgerUnavailableError, TransactionRefusedError
 from k3s_daas.ids import to_hex
 from k3s_daas.rbac import Role, Rule
 from k3s_daas.roots import TrustRoots
@@ -85,6 +85,8 @@ class ScriptedLedger:
     executed: list[bytes] = field(default_factory=list)
     address_balance: int = 10**12
     refusals: int = 0
+    breaks: int = 0
+    sent: list[bytes] = field(default_factory=list)
     lag: int = 0
     created: Sequence[CreatedObject] = ()
 
@@ -117,6 +119,10 @@ class ScriptedLedger:
         return digest if digest in [transaction_digest(one) for one in self.executed] else None
 
     async def execute(self, transaction: bytes, _: bytes) -> ExecutionOutcome:
+        self.sent.append(transaction)
+        if self.breaks:
+            self.breaks -= 1
+            raise LedgerUnavailableError("the endpoint is away")
         if self.refusals:
             self.refusals -= 1
             raise TransactionRefusedError("stale-object", "the object is at another version")
@@ -340,11 +346,31 @@ async def test_an_endpoint_that_lags_is_waited_for(
         await administrator.apply([plan_capability("pause", HOLDER)])
 
 
+async def test_what_may_have_been_made_is_sent_again_as_it_was(
+    signer: FileSigner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("k3s_daas.admin.paying._BETWEEN_LOOKS_S", 0)
+    ledger = ScriptedLedger(breaks=2)
+    await Payer(port(ledger), signer).run(lambda builder: None)
+    assert len(ledger.sent) == 3
+    assert len(set(ledger.sent)) == 1
+
+    ledger.breaks = 9
+    with pytest.raises(LedgerUnavailableError, match=r"whether transaction \w+ was made is not known"):
+        await Payer(port(ledger), signer).run(lambda builder: None)
+
+
 async def test_an_address_without_money_is_named(signer: FileSigner) -> None:
     ledger = ScriptedLedger(address_balance=10)
+    coin = f"{FRAMEWORK}::coin::Coin<{FRAMEWORK}::sui::SUI>"
+    put(ledger, HOLDER, coin, (5).to_bytes(8, "little"), owned_by(signer))
     with pytest.raises(LedgerError, match=f"{to_hex(signer.address)}.*--gas-budget"):
         await Payer(port(ledger), signer).run(lambda builder: None)
     assert ledger.executed == []
+
+    put(ledger, HOLDER, coin, (10**10).to_bytes(8, "little"), owned_by(signer))
+    await Payer(port(ledger), signer).run(lambda builder: None)
+    assert [ref.id for ref in decode_transaction(ledger.executed[0]).data.gas.payment] == [HOLDER]
 
 
 def test_a_capability_that_is_not_live_cannot_be_revoked() -> None:
