@@ -13,7 +13,7 @@ from ..compiler import CompileError
 from ..execution import FunctionSignature, MoveCall, MoveExecutionError, PackageInterface
 from ..framework import framework_modules
 from ..linkage import FindPackage, Linkage, packages_named
-from .drivers import DRIVER_ADDRESS, Driver, build_drivers, is_context
+from .drivers import DRIVER_ADDRESS, DRIVER_FUNCTION, Driver, build_drivers, is_context
 from .linking import (
     LinkError,
     ModuleId,
@@ -23,6 +23,7 @@ from .linking import (
     make_executable,
     publish_at,
 )
+from .pruning import prune
 from .shims import REDIRECTS, runtime_framework
 from .versions import check_dependencies, link, type_origins
 
@@ -180,9 +181,12 @@ class Packages:
         key = (linkage.key, roots)
         if key not in self._closures:
             try:
-                self._closures[key] = tuple(dependency_closure(roots, self._find, linkage.version_of))
+                needed = dependency_closure(roots, self._find, linkage.version_of)
             except LinkError as error:
                 raise MoveExecutionError(str(error)) from error
+            loaded = prune(needed, (DRIVER_ADDRESS, driver[1], DRIVER_FUNCTION))
+            self.code |= loaded
+            self._closures[key] = tuple(loaded)
         return self._closures[key]
 
     def _find(self, module_id: ModuleId) -> bytes | None:

@@ -1,8 +1,8 @@
 """``MoveVm`` on the native library of the ``sui_sandbox`` wheel, which embeds Sui's Move VM.
 
-The VM's work: loading, linking and verifying bytecode, executing it under a gas limit, type arguments,
-aborts and arithmetic errors, BCS of every value that comes back, dynamic fields while the call runs, the
-natives of ``std`` and most of ``sui``.
+The VM's work: loading, linking and verifying bytecode (of what a call can reach, :mod:`.pruning`), executing
+it under a gas limit, type arguments, aborts and arithmetic errors, BCS of every value that comes back,
+dynamic fields while the call runs, the natives of ``std`` and most of ``sui``.
 
 Simulated, in Move, by the shims of ``vm/shims``: the recording of events, transfers and dynamic fields,
 ``TxContext``, and what this VM's natives get wrong. Their bytecode is loaded in place of the framework's.
@@ -174,7 +174,10 @@ class SandboxVm:
         by_value = [one for at, one in objects.items() if not isinstance(declared[at], Reference)]
         returned = [entry.type_tag for entry in result.entries if entry.kind is Kind.RETURN]
         is_object = [self._packages.has_key(parse_type(tag), linkage) for tag in returned]
-        entries = [replace(entry, type_tag=linkage.defining_tag(entry.type_tag)) for entry in result.entries]
+        entries = [
+            replace(entry, type_tag=linkage.defining_tag(entry.type_tag)) if entry.type_tag else entry
+            for entry in result.entries
+        ]
         effects = net_effects(entries, by_value, existing_children, is_object)
         return CallOutcome(
             (*effects.changes, *mutations(effects, objects)),
