@@ -10,7 +10,8 @@ Simulated, in Python (``ledger/``)
     One process is the whole network: there are no validators, no consensus, no committee signatures. Finality
     and checkpoints are timers. Epochs change on demand only. The checks that validators make before and after
     execution (owners, versions, locks, shared objects, sizes, pure arguments) are written anew.
-    Gas: computation is what the local VM reports, in Sui's buckets; storage deposits follow Sui's formula.
+    Gas: computation is estimated from what the local VM reports of a call (``ledger/gas.py``); storage
+    deposits follow Sui's formula.
     Upgrades of packages: versions, linkage, type origins and the rules of compatibility (``vm/versions.py``,
     ``bytecode/compatibility.py``); the VM runs what it is given under a package's first id.
     Coin commands, ``send_funds`` and ``redeem_funds`` are the ledger's, not the VM's.

@@ -28,6 +28,7 @@ from .bcs import BcsError, Reader
 from .datatypes import Datatypes, UnknownTypeError, is_pure_type
 from .digests import hex_address, parse_address
 from .errors import AbortDetail, ExecutionFailedError, bad_argument
+from .gas import call_units
 from .objects import IMMUTABLE, OwnerKind, address_owner, shared_since
 from .transactions import CallCommand
 from .type_tags import parsed
@@ -98,7 +99,7 @@ class Caller:
         except MoveExecutionError as error:
             raise ExecutionFailedError("MOVE_PRIMITIVE_RUNTIME_ERROR", str(error)) from error
         workspace.ids_created = outcome.ids_created
-        workspace.gas_units += outcome.gas_units
+        workspace.gas_units += call_units(outcome.gas_units)
         self._take_over(outcome, {place.id: place for place in values if place.is_object})
         for event in outcome.events:
             workspace.events.append(
