@@ -5,6 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+    load_pem_public_key,
+)
+
 from k3s_daas.admin.deployment import Deployment
 from k3s_daas.contract.objects import ClusterState
 from k3s_daas.errors import ConfigurationError
@@ -28,6 +38,29 @@ def parse_public_key(text: str) -> bytes:
             "as daas key show prints it"
         )
     return key
+
+
+def is_public_key_file(data: bytes) -> bool:
+    """Whether these are the bytes of a public key file (DER or PEM), not of a private key in hex."""
+    return data.startswith((b"\x30", b"-----BEGIN PUBLIC KEY-----"))
+
+
+def public_key_of(data: bytes) -> bytes:
+    """Scheme flag ‖ public key of a SubjectPublicKeyInfo in DER or PEM, as a KMS hands it out.
+
+    Raises `ConfigurationError` unless it is an ed25519, secp256k1 or secp256r1 key: Sui has no others.
+    """
+    try:
+        key = load_pem_public_key(data) if data.startswith(b"-----") else load_der_public_key(data)
+    except (ValueError, UnsupportedAlgorithm):
+        raise ConfigurationError("it is no public key in DER or PEM (SubjectPublicKeyInfo)") from None
+    if isinstance(key, Ed25519PublicKey):
+        return bytes([ED25519_FLAG]) + key.public_bytes_raw()
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        for curve, flag in ((ec.SECP256K1, SECP256K1_FLAG), (ec.SECP256R1, SECP256R1_FLAG)):
+            if isinstance(key.curve, curve):
+                return bytes([flag]) + key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+    raise ConfigurationError("Sui knows only ed25519, secp256k1 and secp256r1 keys: make one of those")
 
 
 def pin(

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from k3s_daas.admin.files import assert_writable, write_new_secret
 from k3s_daas.admin.members import Announcement, plan_executor, plan_gateway
+from k3s_daas.admin.trust import is_public_key_file, public_key_of
 from k3s_daas.cli.console import say, say_done
 from k3s_daas.cli.session import EXECUTOR_KEY_VARIABLE, Session
 from k3s_daas.contract.reader import ContractReader
 from k3s_daas.errors import ConfigurationError, SealedDataError
 from k3s_daas.ids import to_hex
 from k3s_daas.sealing import SealingPrivateKey, SealingPublicKey
+from k3s_daas.sui.digests import address_of
 from k3s_daas.sui.signers import FileSigner
 
 
@@ -103,14 +105,24 @@ def run_key_generate(path: Path) -> None:
         signer = FileSigner.generate(path)
     except OSError as error:
         raise ConfigurationError(f"cannot make the key file {path}: {error.strerror}") from None
-    _show(signer)
+    _show(signer.public_key)
 
 
 def run_key_show(path: Path) -> None:
-    """The public half of a key file."""
-    _show(FileSigner.load(path))
+    """Address and public key of a signing key's file, or of a public key that a KMS handed out."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"cannot read the key file {path}: {error.strerror}") from None
+    if not is_public_key_file(data):
+        _show(FileSigner.load(path).public_key)
+        return
+    try:
+        _show(public_key_of(data))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from None
 
 
-def _show(signer: FileSigner) -> None:
-    say(f"address    {to_hex(signer.address)}")
-    say(f"public key 0x{signer.public_key.hex()}")
+def _show(public_key: bytes) -> None:
+    say(f"address    {to_hex(address_of(public_key))}")
+    say(f"public key 0x{public_key.hex()}")

@@ -211,7 +211,11 @@ def _roots(commands: Any, look: argparse.ArgumentParser) -> None:
 def _keys(commands: Any) -> None:
     key = _group(commands, "key", "signing keys in files")
     for verb, run in (("generate", member_commands.run_key_generate), ("show", member_commands.run_key_show)):
-        what = "make a key file" if verb == "generate" else "print address and public key of a key file"
+        what = (
+            "make a key file"
+            if verb == "generate"
+            else "print address and public key of a key file (or of a public key in DER or PEM)"
+        )
         parser = key.add_parser(verb, help=what, description=what)
         parser.add_argument("file", type=Path)
         parser.set_defaults(local=run)

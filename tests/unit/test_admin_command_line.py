@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from k3s_daas.cli.console import agreed, sentence
 from k3s_daas.cli.daas import main
 from k3s_daas.errors import ConfigurationError, LedgerError, MoveAbortError
 from k3s_daas.ids import to_hex
+from k3s_daas.sui.digests import address_of
 
 ADDRESS = to_hex(b"\x01" * 32)
 
@@ -85,6 +88,31 @@ def test_a_key_file_is_made_once_and_only_its_public_half_is_shown(
     secret = path.read_text()
     assert str(path) in said(capsys, "key", "generate", str(path))
     assert path.read_text() == secret
+
+
+@pytest.mark.parametrize(("curve", "flag"), [(ec.SECP256K1(), "01"), (ec.SECP256R1(), "02")])
+@pytest.mark.parametrize("encoding", [Encoding.DER, Encoding.PEM])
+def test_the_public_key_of_a_kms_is_shown_as_sui_writes_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, curve: ec.EllipticCurve, flag: str, encoding: Encoding
+) -> None:
+    key = ec.generate_private_key(curve).public_key()
+    path = tmp_path / "gateway.pub"
+    path.write_bytes(key.public_bytes(encoding, PublicFormat.SubjectPublicKeyInfo))
+    assert main(["key", "show", str(path)]) == 0
+    point = key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+    shown = capsys.readouterr().out
+    assert f"public key 0x{flag}{point.hex()}\n" in shown
+    assert to_hex(address_of(bytes.fromhex(flag) + point)) in shown
+
+
+def test_a_key_that_sui_does_not_know_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "gateway.pub"
+    key = ec.generate_private_key(ec.SECP384R1()).public_key()
+    path.write_bytes(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+    assert "secp256k1" in said(capsys, "key", "show", str(path))
+    path.write_bytes(b"\x30\x00")
+    assert str(path) in said(capsys, "key", "show", str(path))
+    assert "absent" in said(capsys, "key", "show", str(tmp_path / "absent"))
 
 
 def test_nobody_is_asked_where_nobody_can_answer(
