@@ -18,14 +18,15 @@ from .admission import Admission, Claims
 from .checkpoints import CheckpointLog, ExecutedTransaction
 from .clock import LedgerClock, SystemClock
 from .coins import coin_balance
+from .counting import Counters, count
 from .datatypes import Datatypes
 from .digests import base58, hex_address
 from .effects import effects_digest
 from .errors import precondition
 from .executor import Executor, Outcome
 from .gas import MAX_BUDGET
-from .genesis import allocation, initial_objects
-from .objects import History, ObjectStore, OwnerKind, StoredObject, WriteSet, seal_object
+from .genesis import allocation, initial_objects, rewritten
+from .objects import History, ObjectStore, OwnerKind, StoredObject, WriteSet
 from .scheduling import Schedule, Ticket
 from .signatures import authorise
 from .transactions import GasData, TransactionData, decode_transaction
@@ -47,19 +48,6 @@ class LedgerSettings:
     """MIST per gas unit."""
     genesis_seed: bytes = field(default_factory=lambda: secrets.token_bytes(32))
     """Makes the chain id; the same seed, the same chain id (with the same clock)."""
-
-
-@dataclass(slots=True)
-class Counters:
-    """What happened since the start."""
-
-    executed: int = 0
-    failed: int = 0
-    refused: int = 0
-    resubmitted: int = 0
-    simulated: int = 0
-    vm_ms: float = 0.0
-    """Wall time of executions, with waits for the VM."""
 
 
 class Ledger:
@@ -243,6 +231,9 @@ class Ledger:
         )
 
     def _finalise(self, transaction: ExecutedTransaction, writes: WriteSet) -> None:
+        numbers = count(self.final, transaction.data, transaction.effects, transaction.events, writes)
+        transaction.numbers = numbers
+        self.counters.add(numbers)
         self.final.apply(writes)
         transaction.sequence = self._final_count
         self._final_count += 1
@@ -328,16 +319,9 @@ class Ledger:
         if found is None:
             raise KeyError(f"there is no object {hex_address(object_id)}")
         assert not self._in_flight, "no transaction may be using the object"
-        rewritten = seal_object(
-            replace(found.value, contents=contents),
-            version=found.version,
-            owner=found.owner,
-            previous_transaction=found.previous_transaction,
-            storage_rebate=found.storage_rebate,
-            public_transfer=found.public_transfer,
-        )
-        self._write_beside(WriteSet({object_id: rewritten}))
-        return rewritten
+        changed = rewritten(found, contents)
+        self._write_beside(WriteSet({object_id: changed}))
+        return changed
 
 
 def _note_outcome(task: asyncio.Task[ExecutedTransaction]) -> None:
