@@ -72,8 +72,8 @@ async def run_rotate(session: Session) -> None:
         )
     )
     say_done([outcome])
-    say(f"sealing key {public.key_id.hex()}: restart the listener with {target}, and keep the old file until")
-    say("the commands that were sealed for it are answered (policy maxAnswer)")
+    say(f"sealing key {public.key_id.hex()}")
+    say(f"next: restart the listener with {target}, then erase the old key's file")
 
 
 def _key_to_reuse(target: Path, *, reuse: bool) -> SealingPrivateKey | None:
