@@ -116,22 +116,12 @@ class GrpcLedger:
         ]
 
     async def get_transaction(self, digest: str) -> ChainTransaction | None:
-        request = v2.GetTransactionRequest(
-            digest=digest, read_mask=messages.field_mask(messages.TRANSACTION_FIELDS)
-        )
-        reply = await self._find(lambda channel: v2.LedgerServiceStub(channel).get_transaction(request))
-        if reply is None:
-            return None
-        return messages.transaction(messages.required(reply.transaction, "the transaction"), digest)
+        found = await self._executed(digest, messages.TRANSACTION_FIELDS)
+        return None if found is None else messages.transaction(found, digest)
 
     async def get_signed_transaction(self, digest: str) -> SignedTransaction | None:
-        request = v2.GetTransactionRequest(
-            digest=digest, read_mask=messages.field_mask(messages.SIGNED_TRANSACTION_FIELDS)
-        )
-        reply = await self._find(lambda channel: v2.LedgerServiceStub(channel).get_transaction(request))
-        if reply is None:
-            return None
-        return messages.signed_transaction(messages.required(reply.transaction, "the transaction"), digest)
+        found = await self._executed(digest, messages.SIGNED_TRANSACTION_FIELDS)
+        return None if found is None else messages.signed_transaction(found, digest)
 
     async def execute(self, transaction: bytes, signature: bytes) -> ExecutionOutcome:
         request = v2.ExecuteTransactionRequest(
@@ -258,6 +248,12 @@ class GrpcLedger:
 
     async def close(self) -> None:
         await self._connection.close()
+
+    async def _executed(self, digest: str, fields: Sequence[str]) -> Any | None:
+        """The `ExecutedTransaction` with these fields, unchecked."""
+        request = v2.GetTransactionRequest(digest=digest, read_mask=messages.field_mask(fields))
+        reply = await self._find(lambda channel: v2.LedgerServiceStub(channel).get_transaction(request))
+        return None if reply is None else messages.required(reply.transaction, "the transaction")
 
     async def _event_page(self, request: Any) -> EventPage:
         """One request's worth of the list, up to its end marker."""
