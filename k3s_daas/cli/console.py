@@ -44,10 +44,19 @@ def agreed(summaries: Sequence[str], *, dry_run: bool, yes: bool) -> bool:
         return True
     if not sys.stdin.isatty():
         raise ConfigurationError("nobody can be asked here: say --yes to do this, --dry-run to only see it")
-    if input("Do this? [y/N] ").strip().lower() in ("y", "yes"):
+    if _answer("Do this? [y/N] ").strip().lower() in ("y", "yes"):
         return True
     say("nothing was done")
     return False
+
+
+def _answer(question: str) -> str:
+    """What is typed; nothing if the terminal closes."""
+    try:
+        return input(question)
+    except EOFError:
+        say("")
+        return ""
 
 
 def say_done(outcomes: Iterable[ExecutionOutcome]) -> None:

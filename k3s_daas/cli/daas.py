@@ -9,12 +9,11 @@ from collections.abc import Sequence
 
 from k3s_daas.cli.console import sentence
 from k3s_daas.cli.operator_parser import Command, add_operator_commands
-from k3s_daas.cli.session import OpenLedger, session
+from k3s_daas.cli.session import OpenLedger, grpc_ledger, session
 from k3s_daas.errors import DaasError
-from k3s_daas.sui.grpc import GrpcLedger
 
 
-def main(arguments: Sequence[str] | None = None, *, open_ledger: OpenLedger = GrpcLedger) -> int:
+def main(arguments: Sequence[str] | None = None, *, open_ledger: OpenLedger = grpc_ledger) -> int:
     """Console entry point; returns the exit code."""
     # Only what tells the options: the rest of the local stack is slow to import.
     from infra.local.stack.options import StackOptions  # noqa: PLC0415
@@ -38,6 +37,9 @@ def main(arguments: Sequence[str] | None = None, *, open_ledger: OpenLedger = Gr
             asyncio.run(_run(options.run, options, open_ledger))
     except DaasError as error:
         print(f"daas: {sentence(error)}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"daas: {error.filename or 'a file or connection'}: {error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("daas: interrupted; daas cluster show tells what was done", file=sys.stderr)

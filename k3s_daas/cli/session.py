@@ -14,7 +14,6 @@ from k3s_daas.admin.deployment import Deployment
 from k3s_daas.admin.paying import Payer
 from k3s_daas.cli.console import agreed, say_done
 from k3s_daas.errors import ConfigurationError
-from k3s_daas.sui.grpc import GrpcLedger
 from k3s_daas.sui.ledger import ExecutionOutcome, OperatorLedger
 from k3s_daas.sui.signers import FileSigner
 
@@ -24,6 +23,14 @@ DEPLOYMENT_VARIABLE = "DAAS_DEPLOYMENT_FILE"
 EXECUTOR_KEY_VARIABLE = "DAAS_EXECUTOR_KEY_FILE"
 
 OpenLedger = Callable[[str], OperatorLedger]
+
+
+def grpc_ledger(url: str) -> OperatorLedger:
+    """The endpoint behind a URL. Raises `ConfigurationError` for a bad one."""
+    # Slow to import, and no command's help needs it.
+    from k3s_daas.sui.grpc import GrpcLedger  # noqa: PLC0415
+
+    return GrpcLedger(url)
 
 
 @dataclass
@@ -68,7 +75,7 @@ class Session:
 
 @asynccontextmanager
 async def session(
-    options: argparse.Namespace, open_ledger: OpenLedger = GrpcLedger
+    options: argparse.Namespace, open_ledger: OpenLedger = grpc_ledger
 ) -> AsyncGenerator[Session, None]:
     """Connects to the endpoint, and closes the connection whatever happens."""
     if not options.endpoint:

@@ -30,6 +30,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)
 
 SUI = 1_000_000_000
 SOURCES = Path(__file__).parents[2] / "move"
+PACKAGES = Path(__file__).parent / "packages"
 ROLES = """
 roles:
   - name: viewer
@@ -131,6 +132,10 @@ async def served(desk: Desk) -> Desk:
 
 async def test_publishing_and_creating_a_cluster_write_the_deployment_file(desk: Desk) -> None:
     before = desk.transactions
+    shown = await desk.run("publish", "--package", str(PACKAGES / "counter"), "--dry-run")
+    assert "publish 1 modules" in shown
+    said = await desk.run("publish", "--package", str(PACKAGES), "--dry-run", code=1)
+    assert "Move.toml" in said
     shown = await desk.run("publish", "--bytecode", str(desk.file("bytecode.json")), "--dry-run")
     assert "modules" in shown
     assert desk.transactions == before

@@ -136,6 +136,15 @@ def test_only_a_yes_is_a_yes(monkeypatch: pytest.MonkeyPatch, answer: str, does:
     assert agreed(["change it"], dry_run=False, yes=False) is does
 
 
+def test_a_terminal_that_closes_says_no(monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(_: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", closed)
+    assert not agreed(["change it"], dry_run=False, yes=False)
+
+
 def test_the_contracts_refusals_are_named_for_operators() -> None:
     text = sentence(MoveAbortError("cluster", 103, digest="D1"))
     assert "EUnsupportedVersion" in text
