@@ -40,6 +40,10 @@ lint: setup ## Formatting, ruff, mypy --strict and the import layers
 bench: setup move ## Latency of a warm get through the whole chain, and the share of it that is ours
 	$(PYTHON) -m tests.bench.latency
 
+.PHONY: numbers
+numbers: setup move ## Count what commands cost on the chain, and write it into docs/contract.md
+	$(PYTHON) -m tests.bench.contract_numbers
+
 .PHONY: setup
 setup: $(READY) ## A virtual environment with the pinned requirements
 
