@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from infra.local.sui.compiler import compile_package, compile_sources, read_sources
 from k3s_daas.contract import calls
+from k3s_daas.contract.addresses import request_object_id
 from k3s_daas.contract.calls import Response
-from k3s_daas.ids import new_request_id
-from tests.move.harness import Chain
+from k3s_daas.ids import new_request_id, to_hex
+from tests.move.harness import ROOT, Chain
 from tests.move.test_move_cluster import ADMINISTRATION
-from tests.move.world import ANSWER, CLUSTER, POLICY, Administration, World, administering
+from tests.move.world import ANSWER, CLUSTER, ENOUGH, POLICY, Administration, World, administering
 
 VERSION = 1
 _AT = slice(32, 40)
@@ -89,3 +93,39 @@ def test_the_ways_out_do_not_depend_on_the_version(chain: Chain) -> None:
         seal.owner,
         lambda builder: calls.withdraw(builder, world.package, seal.ref, recipient=seal.owner.address),
     )
+
+
+def test_an_upgraded_package_takes_a_cluster_over_for_good() -> None:
+    """Two versions of the code on one chain: types and ids stay, and one version serves the cluster."""
+    sources = read_sources(ROOT / "move")
+    [gate] = re.findall(r"const VERSION: u64 = \d+;", sources["sources/cluster.move"])
+    next_gate = gate.replace(str(VERSION), str(VERSION + 1))
+    sources["sources/cluster.move"] = sources["sources/cluster.move"].replace(gate, next_gate)
+    chain = Chain(compile_package(ROOT / "move"))
+    try:
+        world = World.create(chain)
+        seal = world.holder()
+        before, kind = world.execute(seal), chain.object(seal.ref.id).type_tag
+        first = chain.package
+        second = chain.upgrade(compile_sources(sources))
+
+        def refuses(package: bytes) -> str | None:
+            chain.package = package
+            receipt = chain.submit(world.gateway, world.executing(seal, world.command(seal)))
+            return chain.name_of(receipt)
+
+        assert refuses(second) == "EUnsupportedVersion"
+        world.administer(administering(calls.migrate))
+        assert world.state().version == VERSION + 1
+        assert refuses(first) == "EUnsupportedVersion"
+        chain.package = second
+        after = world.execute(seal)
+        for command in (before, after):
+            world.answer(seal, command.request_id)
+            found = chain.object(request_object_id(first, seal.ref.id, command.request_id))
+            assert f"{to_hex(first)}::k8s_gateway::RequestKey" in found.type_tag
+        assert chain.object(seal.ref.id).type_tag == kind
+        chain.package = first
+        chain.run(seal.owner, lambda builder: calls.start_unstaking(builder, first, seal.ref, amount=ENOUGH))
+    finally:
+        chain.close()
