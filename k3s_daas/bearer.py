@@ -18,6 +18,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -42,7 +43,7 @@ DEFAULT_BACKDATE_MS = 60_000
 # that lives much longer than the default.
 MAX_VALIDITY_MS = 900_000
 
-_RENEW = "run the command again; if that does not help, log in again with kubectl-daas"
+_RENEW = "run the command again; if that does not help, open a new session for your seal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,16 +144,16 @@ def verify(token: BearerToken, *, cluster: bytes, gateway: bytes, now_ms: int) -
     if not 0 < claims.expires_at_ms - claims.not_before_ms <= MAX_VALIDITY_MS:
         raise TokenError(f"a bearer token is valid for at most {MAX_VALIDITY_MS // 1000} s: {_RENEW}")
     if now_ms < claims.not_before_ms:
-        early = claims.not_before_ms - now_ms
-        raise TokenError(f"the bearer token is valid only in {early} ms: set this machine's clock")
+        early_s = math.ceil((claims.not_before_ms - now_ms) / 1000)
+        raise TokenError(f"the bearer token is valid only in {early_s} s: set this machine's clock")
     if now_ms >= claims.expires_at_ms:
-        late = now_ms - claims.expires_at_ms
-        raise TokenError(f"the bearer token expired {late} ms ago: {_RENEW}")
+        late_s = (now_ms - claims.expires_at_ms) // 1000
+        raise TokenError(f"the bearer token expired {late_s} s ago: {_RENEW}")
 
 
 def _token_bytes(text: str) -> bytes:
     if not text.startswith(PREFIX):
-        raise TokenError("this is no token of kubectl-daas: use the kubeconfig that kubectl-daas wrote")
+        raise TokenError("this is no token of kubectl-daas: use a kubeconfig whose user runs kubectl-daas")
     encoded = text.removeprefix(PREFIX)
     try:
         raw = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)

@@ -318,7 +318,7 @@ class Gateway:
 def _bearer_token(request: GatewayRequest) -> BearerToken:
     scheme, _, credentials = (request.header("Authorization") or "").strip().partition(" ")
     if scheme.lower() != "bearer":
-        raise TokenError("no bearer token came: use the kubeconfig that kubectl-daas wrote")
+        raise TokenError("no bearer token came: use a kubeconfig whose user runs kubectl-daas")
     return BearerToken.decode(credentials.strip())
 
 
