@@ -20,7 +20,7 @@ from kubernetes.client import Configuration
 from k3s_daas.attributes import parse_attributes
 from k3s_daas.bcs import Writer
 from k3s_daas.bearer import mint
-from k3s_daas.contract.addresses import request_object_id
+from k3s_daas.contract.addresses import dynamic_field_id, request_object_id
 from k3s_daas.contract.attributes import OnChainAttributes
 from k3s_daas.contract.calls import (
     STORE_REQUEST_ID,
@@ -53,6 +53,7 @@ from k3s_daas.sui.ledger import (
 )
 from k3s_daas.sui.signers import FileSigner
 from k3s_daas.sui.transactions import AddressBalanceGas, PtbBuilder, decode_transaction, transaction_digest
+from k3s_daas.sui.type_tags import StructTag
 
 CHAIN_ID = "4btiuiMPvEENsttpZC7CZ53DruC3MAgfznDbASZ7DR6S"
 PACKAGE = hashlib.sha256(b"package").digest()
@@ -62,6 +63,7 @@ OWNER = hashlib.sha256(b"owner").digest()
 NOW_MS = 1_800_000_000_000
 POLICY = Policy(1_000, 3_600_000, 86_400_000, 24_000, 240_000, 840_000, 600_000, 98_304)
 NAMESPACE = "daas-system"
+GRANTS = hashlib.sha256(b"grants").digest()
 OPERATOR = (
     Rule(verbs=("*",), api_groups=("*",), resources=("*",)),
     Rule(verbs=("get",), non_resource_urls=("/version", "/openapi/*")),
@@ -213,6 +215,7 @@ class World:
         )
         self.set_cluster()
         self.set_seal()
+        self.set_grant()
 
     @property
     def session_key(self) -> bytes:
@@ -230,7 +233,7 @@ class World:
         for name in Policy.__slots__:
             writer.u64(getattr(POLICY, name))
         writer.vector([rules], lambda inner, value: _write_role(inner, "operator", stake, value))
-        writer.address(bytes(32)).u64(0)
+        writer.address(GRANTS).u64(1)
         writer.vector(
             [self.executor.address],
             lambda inner, value: inner.address(value).byte_vector(self.sealing_key.public_bytes()),
@@ -257,6 +260,21 @@ class World:
             lambda inner, key: inner.byte_vector(key).u64(NOW_MS + 3_600_000).boolean(read_only),
         )
         self._put(SEAL, "seal::SealToken", writer.finish())
+
+    def set_grant(self, expires_at_ms: int | None = NOW_MS + 3_600_000) -> None:
+        """The owner's grant; None removes it."""
+        key_type = StructTag(PACKAGE, "cluster", "GrantKey")
+        key = Writer().address(OWNER).string("operator").finish()
+        object_id = dynamic_field_id(GRANTS, key_type, key)
+        self.ledger.objects.pop(object_id, None)
+        if expires_at_ms is None:
+            return
+        contents = Writer().address(object_id).fixed(key).u64(expires_at_ms).finish()
+        cluster = f"0x{PACKAGE.hex()}::cluster"
+        tag = f"0x{2:064x}::dynamic_field::Field<{cluster}::GrantKey, {cluster}::Grant>"
+        self.ledger.objects[object_id] = ChainObject(
+            object_id, 1, "", tag, contents, Owner("object", address=GRANTS), ""
+        )
 
     def _put(self, object_id: bytes, name: str, contents: bytes) -> None:
         self.ledger.objects[object_id] = ChainObject(
@@ -295,6 +313,7 @@ class World:
         *,
         headers: Sequence[tuple[str, str]] = (("Accept", "application/json"),),
         body: bytes = b"",
+        reply_key: bytes | None = None,
         authorised: OnChainAttributes | None = None,
         signer: FileSigner | None = None,
         session: Ed25519PrivateKey | None = None,
@@ -305,7 +324,8 @@ class World:
     ) -> tuple[ApiRequested, ChainEvent]:
         """One command as event and (stored) transaction; each override forges one thing."""
         request_id = new_request_id(NOW_MS)
-        envelope = RequestEnvelope(method, path, query, tuple(headers), body, self.reply_key.public_bytes())
+        answer_to = reply_key or self.reply_key.public_bytes()
+        envelope = RequestEnvelope(method, path, query, tuple(headers), body, answer_to)
         info = request_info(CLUSTER, SEAL, request_id)
         chunks = payload or split(self.sealing_key.public_key.seal(envelope.encode(), info))
         token = mint(

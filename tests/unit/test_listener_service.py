@@ -6,9 +6,8 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,22 +15,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from k3s_daas.contract.attributes import OnChainAttributes
 from k3s_daas.contract.events import API_REQUEST, ApiRequested, event_type
-from k3s_daas.contract.reader import ContractReader
 from k3s_daas.errors import LedgerUnavailableError, TransactionRefusedError
 from k3s_daas.payload import split
 from k3s_daas.rbac import Rule
 from k3s_daas.sealing import request_info
-from k3s_daas.sui.ledger import Abort, ChainEvent, EventFilter, ExecutionOutcome
+from k3s_daas.sui.ledger import Abort, ChainEvent, ExecutionOutcome
 from k3s_daas.sui.signers import FileSigner
 from k3s_daas.sui.transactions import transaction_digest
-from listener_service.api_server import ApiServer
-from listener_service.event_source import LedgerEventSource, ReplayPlan
-from listener_service.executor import Executor
 from listener_service.journal import Journal, JournalEntry
-from listener_service.journal_writer import JournalWriter
-from listener_service.responder import Responder
-from listener_service.service import ListenerService
-from listener_service.verification import Verifier
+from tests.unit.listener_run import listener
 from tests.unit.listener_world import (
     CHAIN_ID,
     CLUSTER,
@@ -58,75 +50,6 @@ def world() -> World:
 def api() -> Iterator[ScriptedApiServer]:
     with scripted_api_server() as script:
         yield script
-
-
-@dataclass
-class Running:
-    service: ListenerService
-    stop: asyncio.Event
-    task: asyncio.Task[None]
-
-
-@asynccontextmanager
-async def listener(
-    world: World, api: ScriptedApiServer, state: Path, *, birth_ms: int = 0, concurrency: int = 8
-) -> AsyncGenerator[Running, None]:
-    """A running listener over the scripted ports, subscribed when the block begins; drained at its end."""
-    journal = JournalWriter(Journal(state, chain_id=CHAIN_ID, cluster=CLUSTER))
-    reader = ContractReader(world.ledger, world.roots)
-    live = asyncio.Event()
-    executor = Executor(
-        ApiServer(lambda: api.configuration, connections=concurrency),
-        concurrency=concurrency,
-        clock=world.clock,
-    )
-    service = ListenerService(
-        source=LedgerEventSource(
-            ledger=world.ledger,
-            event_filter=EventFilter((event_type(PACKAGE, API_REQUEST),)),
-            chain_id=CHAIN_ID,
-            replay=ReplayPlan(window_ms=840_000),
-            clock=world.clock,
-            on_live=live.set,
-        ),
-        verifier=Verifier(
-            ledger=world.ledger,
-            reader=reader,
-            roots=world.roots,
-            executor=world.executor.address,
-            sealing_key=world.sealing_key,
-            listener_namespace=NAMESPACE,
-            clock=world.clock,
-        ),
-        journal=journal,
-        executor=executor,
-        responder=Responder(
-            ledger=world.ledger,
-            roots=world.roots,
-            signer=world.executor,
-            gas_budget=50_000_000,
-            clock=world.clock,
-        ),
-        reader=reader,
-        concurrency=concurrency,
-        drain_s=2.0,
-        birth_ms=birth_ms,
-        clock=world.clock,
-    )
-    stop = asyncio.Event()
-    task = asyncio.create_task(service.run(stop, watermark=await journal.watermark()))
-    waiting = asyncio.create_task(live.wait())
-    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    try:
-        yield Running(service, stop, task)
-        stop.set()
-        await task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, waiting, return_exceptions=True)
-        executor.close()
-        await journal.close()
 
 
 async def test_a_read_is_run_as_the_holder_and_answered(
@@ -347,6 +270,8 @@ STANDINGS: dict[str, tuple[Callable[[World], None], int, str]] = {
     "session read-only": (lambda world: world.set_seal(read_only=True), 403, "ESessionReadOnly"),
     "stake withdrawn": (lambda world: world.set_seal(stake=999), 403, "EStakeTooLow"),
     "role asks for more": (lambda world: world.set_cluster(stake=10_000), 403, "EStakeTooLow"),
+    "grant removed": (lambda world: world.set_grant(None), 403, "ENotGranted"),
+    "grant expired": (lambda world: world.set_grant(NOW_MS), 403, "EGrantExpired"),
     "role narrowed": (
         lambda world: world.set_cluster(rules=(Rule(("get",), ("*",), ("*",)),)),
         403,
