@@ -86,8 +86,9 @@ class Part:
         return self.ready
 
     def last_words(self) -> str:
-        """The last line of the part's log, for the person who wonders why it ended."""
-        lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
+        """The last line of the part's log, for the person who wonders why it ended; not its ready line."""
+        written = self.log.read_text(errors="replace").splitlines()
+        lines = [line for line in written if line.strip() and _ready_line(line) is None]
         return f"{lines[-1].strip()} (all of it: {self.log})" if lines else f"see {self.log}"
 
 
