@@ -121,10 +121,11 @@ def mint(
     return BearerToken(claims, public_key, session_private_key.sign(claims.signing_bytes()), secret)
 
 
-def verify(token: BearerToken, *, cluster: bytes, gateway: bytes, now_ms: int) -> None:
+def verify(token: BearerToken, *, cluster: bytes, gateway: bytes, now_ms: int, margin_ms: int = 0) -> None:
     """``TokenError`` unless the token is genuine, for this cluster and gateway, and valid at ``now_ms``.
 
-    Whether the seal knows the session key is for the caller (and the contract) to check.
+    It must be valid ``margin_ms`` before and after that as well: the contract decides by another clock, and
+    a bit later. Whether the seal knows the session key is for the caller (and the contract) to check.
     """
     claims = token.claims
     if not hmac.compare_digest(hashlib.sha3_256(token.secret).digest(), claims.secret_hash):
@@ -143,12 +144,15 @@ def verify(token: BearerToken, *, cluster: bytes, gateway: bytes, now_ms: int) -
         )
     if not 0 < claims.expires_at_ms - claims.not_before_ms <= MAX_VALIDITY_MS:
         raise TokenError(f"a bearer token is valid for at most {MAX_VALIDITY_MS // 1000} s: {_RENEW}")
-    if now_ms < claims.not_before_ms:
-        early_s = math.ceil((claims.not_before_ms - now_ms) / 1000)
+    early_ms = claims.not_before_ms + margin_ms - now_ms
+    if early_ms > 0:
+        early_s = math.ceil(early_ms / 1000)
         raise TokenError(f"the bearer token is valid only in {early_s} s: set this machine's clock")
     if now_ms >= claims.expires_at_ms:
         late_s = (now_ms - claims.expires_at_ms) // 1000
         raise TokenError(f"the bearer token expired {late_s} s ago: {_RENEW}")
+    if now_ms + margin_ms >= claims.expires_at_ms:
+        raise TokenError(f"the bearer token is about to expire: {_RENEW}")
 
 
 def _token_bytes(text: str) -> bytes:

@@ -52,8 +52,12 @@ from k3s_daas.sui.transactions import AddressBalanceGas, PtbBuilder
 
 T = TypeVar("T")
 
+# The contract decides by the chain's clock, and a moment later. What begins or ends within this time could be
+# refused there, and a refusal on chain costs gas.
+CLOCK_MARGIN_MS = 5_000
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class _Admitted:
     """A command that the contract would accept as far as the gateway knows."""
 
@@ -156,7 +160,13 @@ class Gateway:
         journey.attributes = attributes
         now_ms = self._now_ms()
         token = _bearer_token(request)
-        verify(token, cluster=self._roots.cluster, gateway=self._signer.address, now_ms=now_ms)
+        verify(
+            token,
+            cluster=self._roots.cluster,
+            gateway=self._signer.address,
+            now_ms=now_ms,
+            margin_ms=CLOCK_MARGIN_MS,
+        )
         journey.seal = token.claims.seal
         refuse_unsupported(request, attributes)
         state, on_chain = self._decide(token, attributes, self._wait_until_ms(request))
@@ -189,7 +199,7 @@ class Gateway:
             attributes,
             gateway=self._signer.address,
             executor=self._settings.executor,
-            now_ms=self._now_ms(),
+            now_ms=self._now_ms() + CLOCK_MARGIN_MS,
         )
 
     def _seal(self, admitted: _Admitted) -> _Sealed:
