@@ -45,7 +45,7 @@ def target(attributes: RequestAttributes, query: str, listener_namespace: str) -
     """Path and query as they go on the wire."""
     if attributes.is_long_running:
         query = bounded_watch(query)
-    if _lists_all_secrets(attributes):
+    if _is_about_all_secrets(attributes):
         query = _without_namespace(query, listener_namespace)
     return f"{attributes.path}?{query}" if query else attributes.path
 
@@ -63,12 +63,13 @@ def bounded_watch(query: str) -> str:
     return "&".join([*kept, f"timeoutSeconds={timeout}"])
 
 
-def _lists_all_secrets(attributes: RequestAttributes) -> bool:
+def _is_about_all_secrets(attributes: RequestAttributes) -> bool:
     """The listener's keys may be Secrets of its namespace, which is closed to everybody; no role's rule can
     express "all namespaces but one"."""
     return (
         (attributes.api_group, attributes.resource) == ("", "secrets")
-        and attributes.verb in ("list", "watch")
+        # API servers delete in one namespace only, but not every server is one of theirs.
+        and attributes.verb in ("list", "watch", "deletecollection")
         and not attributes.namespace
     )
 
