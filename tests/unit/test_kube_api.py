@@ -446,9 +446,10 @@ def test_malformed_bodies_are_bad_requests(api: InProcessClient, method: str, pa
 
 
 def test_a_definition_whose_schema_is_no_schema_is_invalid(api: InProcessClient) -> None:
-    for broken in (
+    schemas: list[Json] = [
         {"properties": {}},
         {"type": "object", "properties": {"spec": {"type": "object", "items": 1}}},
-    ):
+    ]
+    for broken in schemas:
         crd = widget_crd(schema={"openAPIV3Schema": broken})
         assert refusal(api.request("POST", CRDS, crd)) == (422, "Invalid")
