@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from infra.local.kube.operations import WriteOptions
+from infra.local.kube.decoding import WriteOptions
 from infra.local.stack.chain import LISTENER_NAMESPACE
 from infra.local.stack.kubeconfigs import token_kubeconfig
 from k3s_daas.contract.attributes import OnChainAttributes
