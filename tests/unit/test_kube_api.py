@@ -151,6 +151,14 @@ def test_invalid_objects_name_the_field(api: InProcessClient, path: str, body: J
     assert field in {cause["field"] for cause in refused.json()["details"]["causes"]}
 
 
+def test_nothing_deletes_across_namespaces(api: InProcessClient) -> None:
+    api.request("POST", MAPS, config("kept"))
+    assert api.request("DELETE", "/api/v1/configmaps").status == 405
+    assert api.request("GET", f"{MAPS}/kept").status == 200
+    assert api.request("DELETE", MAPS).status == 200
+    assert api.request("GET", f"{MAPS}/kept").status == 404
+
+
 def test_values_of_the_wrong_type_do_not_decode(api: InProcessClient) -> None:
     refused = api.request("POST", DEPLOYMENTS, {"metadata": {"name": "d"}, "spec": {"replicas": "three"}})
     assert refusal(refused) == (400, "BadRequest")

@@ -211,6 +211,9 @@ class Handlers:
     def _delete_collection(self, resource: Resource, call: Call) -> Answer:
         if "deletecollection" not in resource.verbs:
             raise method_not_allowed()
+        # An API server has no route that deletes across namespaces.
+        if resource.namespaced and not call.object_namespace(resource):
+            raise method_not_allowed()
         options = self._delete_options(call)
         chosen = ListOptions.from_query(resource, call.query, watch=False)
         scope = call.namespace_scope(resource)
