@@ -96,7 +96,6 @@ class Supervisor:
     """Owns the parts of one stack. Start parts from the main thread: the kernel ties them to it."""
 
     def __init__(self, log_directory: Path) -> None:
-        log_directory.mkdir(parents=True, exist_ok=True)
         self._logs = log_directory
         self._parts: list[Part] = []
 
@@ -107,6 +106,7 @@ class Supervisor:
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> Part:
         """Start a part; use :meth:`Part.wait_ready` to wait for it."""
+        self._logs.mkdir(parents=True, exist_ok=True)
         log = self._logs / f"{name}.log"
         with log.open("w") as errors:
             process = subprocess.Popen(
