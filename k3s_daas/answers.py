@@ -40,7 +40,7 @@ class Abort(NamedTuple):
     answer: Answer
 
 
-_LOG_IN = "open a new session with kubectl-daas and run the command again"
+_NEW_SESSION = "open a new session for your seal and run the command again"
 _OPERATOR = "ask the cluster's operator"
 
 
@@ -183,8 +183,13 @@ ABORTS: dict[tuple[str, int], Abort] = {
         ("seal", 308, "EZeroStake", _bad("the payment is zero: pay something")),
         ("seal", 309, "ENothingToWithdraw", _conflict("there is nothing to withdraw: start unstaking first")),
         ("seal", 310, "EStillUnbonding", _conflict("the stake is still unbonding: try again later")),
-        ("seal", 311, "EUnknownSession", _unauthorized(f"the seal does not know this session: {_LOG_IN}")),
-        ("seal", 312, "ESessionExpired", _unauthorized(f"the session has expired: {_LOG_IN}")),
+        (
+            "seal",
+            311,
+            "EUnknownSession",
+            _unauthorized(f"the seal does not know this session: {_NEW_SESSION}"),
+        ),
+        ("seal", 312, "ESessionExpired", _unauthorized(f"the session has expired: {_NEW_SESSION}")),
         (
             "seal",
             313,
@@ -197,7 +202,7 @@ ABORTS: dict[tuple[str, int], Abort] = {
             "seal",
             316,
             "EInvalidClaimsSignature",
-            _unauthorized(f"the session key did not sign these claims: {_LOG_IN}"),
+            _unauthorized(f"the session key did not sign these claims: {_NEW_SESSION}"),
         ),
         (
             "seal",
@@ -206,7 +211,12 @@ ABORTS: dict[tuple[str, int], Abort] = {
             _unauthorized("the token is not valid yet: set this machine's clock"),
         ),
         ("seal", 318, "EClaimsExpired", _unauthorized("the token has expired: run the command again")),
-        ("seal", 319, "EInvalidClaims", _unauthorized(f"the token's claims are not well-formed: {_LOG_IN}")),
+        (
+            "seal",
+            319,
+            "EInvalidClaims",
+            _unauthorized(f"the token's claims are not well-formed: {_NEW_SESSION}"),
+        ),
         ("seal", 320, "EInvalidExpiry", _bad("the expiry is in the past or later than is allowed")),
         ("seal", 321, "EUnstakeTooMuch", _bad("the seal has less stake than that")),
         ("seal", 322, "EAlreadyUnstaking", _conflict("the seal is unstaking already: withdraw that first")),

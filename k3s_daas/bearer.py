@@ -18,6 +18,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -42,7 +43,7 @@ DEFAULT_BACKDATE_MS = 60_000
 # that lives much longer than the default.
 MAX_VALIDITY_MS = 900_000
 
-_RENEW = "run the command again; if that does not help, log in again with kubectl-daas"
+_RENEW = "run the command again; if that does not help, open a new session for your seal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +121,11 @@ def mint(
     return BearerToken(claims, public_key, session_private_key.sign(claims.signing_bytes()), secret)
 
 
-def verify(token: BearerToken, *, cluster: bytes, gateway: bytes, now_ms: int) -> None:
+def verify(token: BearerToken, *, cluster: bytes, gateway: bytes, now_ms: int, margin_ms: int = 0) -> None:
     """``TokenError`` unless the token is genuine, for this cluster and gateway, and valid at ``now_ms``.
 
-    Whether the seal knows the session key is for the caller (and the contract) to check.
+    It must be valid ``margin_ms`` before and after that as well: the contract decides by another clock, and
+    a bit later. Whether the seal knows the session key is for the caller (and the contract) to check.
     """
     claims = token.claims
     if not hmac.compare_digest(hashlib.sha3_256(token.secret).digest(), claims.secret_hash):
@@ -142,17 +144,20 @@ def verify(token: BearerToken, *, cluster: bytes, gateway: bytes, now_ms: int) -
         )
     if not 0 < claims.expires_at_ms - claims.not_before_ms <= MAX_VALIDITY_MS:
         raise TokenError(f"a bearer token is valid for at most {MAX_VALIDITY_MS // 1000} s: {_RENEW}")
-    if now_ms < claims.not_before_ms:
-        early = claims.not_before_ms - now_ms
-        raise TokenError(f"the bearer token is valid only in {early} ms: set this machine's clock")
+    early_ms = claims.not_before_ms + margin_ms - now_ms
+    if early_ms > 0:
+        early_s = math.ceil(early_ms / 1000)
+        raise TokenError(f"the bearer token is valid only in {early_s} s: set this machine's clock")
     if now_ms >= claims.expires_at_ms:
-        late = now_ms - claims.expires_at_ms
-        raise TokenError(f"the bearer token expired {late} ms ago: {_RENEW}")
+        late_s = (now_ms - claims.expires_at_ms) // 1000
+        raise TokenError(f"the bearer token expired {late_s} s ago: {_RENEW}")
+    if now_ms + margin_ms >= claims.expires_at_ms:
+        raise TokenError(f"the bearer token is about to expire: {_RENEW}")
 
 
 def _token_bytes(text: str) -> bytes:
     if not text.startswith(PREFIX):
-        raise TokenError("this is no token of kubectl-daas: use the kubeconfig that kubectl-daas wrote")
+        raise TokenError("this is no token of kubectl-daas: use a kubeconfig whose user runs kubectl-daas")
     encoded = text.removeprefix(PREFIX)
     try:
         raw = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)

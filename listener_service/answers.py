@@ -59,6 +59,13 @@ def no_reply(error: ApiServerError, *, is_read: bool) -> StatusError:
     return StatusError(502, "BadGateway", f"{error}: try again")
 
 
+def failed_inside(*, is_read: bool) -> StatusError:
+    """500: a defect of the listener. A mutation may have taken effect."""
+    if not is_read:
+        return outcome_unknown("the listener failed inside")
+    return StatusError(500, "InternalError", "the listener failed inside: ask the cluster's operator")
+
+
 def reply_too_large(*, is_read: bool) -> StatusError:
     """413: the reply does not fit into one answer on chain."""
     if is_read:

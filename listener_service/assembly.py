@@ -86,7 +86,12 @@ async def assemble(
             await journal.close()
         await ledger.close()
         raise
-    executor = Executor(api_server, concurrency=settings.concurrency, clock=clock)
+    executor = Executor(
+        api_server,
+        concurrency=settings.concurrency,
+        listener_namespace=settings.listener_namespace,
+        clock=clock,
+    )
     service = ListenerService(
         source=_source(ledger, identity, cluster, clock, on_ready),
         verifier=Verifier(

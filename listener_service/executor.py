@@ -23,8 +23,16 @@ _WATCH_GRACE_S = 8.0
 class Executor:
     """Sends commands to one API server from a pool of threads, at most `concurrency` at a time."""
 
-    def __init__(self, api_server: ApiServer, *, concurrency: int, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        api_server: ApiServer,
+        *,
+        concurrency: int,
+        listener_namespace: str,
+        clock: Clock | None = None,
+    ) -> None:
         self._api_server = api_server
+        self._listener_namespace = listener_namespace
         self._clock = clock or SystemClock()
         self._threads = ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="api-server")
 
@@ -49,6 +57,9 @@ class Executor:
             status = answers.no_reply(error, is_read=command.attributes.is_read)
         except StatusError as error:
             status = error
+        except Exception:  # noqa: BLE001  it may have run, so it is answered, whatever happened
+            _log.exception("the command failed inside the listener")
+            status = answers.failed_inside(is_read=command.attributes.is_read)
         return passthrough.status_response(status, command.requested.request_id)
 
     def _call(self, command: VerifiedCommand) -> ApiCall:
@@ -61,7 +72,7 @@ class Executor:
             timeout_s = min(timeout_s, passthrough.MAX_WATCH_S + _WATCH_GRACE_S)
         return ApiCall(
             method=envelope.method,
-            target=passthrough.target(attributes, envelope.query),
+            target=passthrough.target(attributes, envelope.query, self._listener_namespace),
             headers=passthrough.request_headers(command.requested, envelope),
             body=envelope.body,
             timeout_s=timeout_s,

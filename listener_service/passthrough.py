@@ -1,11 +1,13 @@
 """What crosses to the API server and back, and how: pure functions, no I/O.
 
 The request that runs is the one that was authorised: method and canonical path from the parsed attributes,
-the query as it came (only a watch is given an end), an allowlist of headers, and the holder's identity.
+the query as it came (only a watch is given an end, and Secrets of all namespaces leave out the listener's),
+an allowlist of headers, and the holder's identity.
 """
 
 from __future__ import annotations
 
+import re
 from urllib.parse import parse_qsl, quote, unquote_plus
 
 from k3s_daas.attributes import RequestAttributes
@@ -17,6 +19,8 @@ from k3s_daas.status import StatusError
 from listener_service.api_server import RawReply
 
 MAX_WATCH_S = 2
+# More digits than any time needs; Python refuses to read thousands of them.
+_SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 _EXTRA_PREFIX = "Impersonate-Extra-"
 # A `/` is not allowed in a header name, so the API server decodes percent escapes in extra keys.
@@ -37,10 +41,12 @@ def _not_implemented(message: str) -> StatusError:
     return StatusError(501, "NotImplemented", message)
 
 
-def target(attributes: RequestAttributes, query: str) -> str:
+def target(attributes: RequestAttributes, query: str, listener_namespace: str) -> str:
     """Path and query as they go on the wire."""
     if attributes.is_long_running:
         query = bounded_watch(query)
+    if _is_about_all_secrets(attributes):
+        query = _without_namespace(query, listener_namespace)
     return f"{attributes.path}?{query}" if query else attributes.path
 
 
@@ -52,9 +58,33 @@ def bounded_watch(query: str) -> str:
         key, _, value = pair.partition("=")
         if unquote_plus(key) != "timeoutSeconds":
             kept.append(pair)
-        elif value.isascii() and value.isdecimal() and 0 < int(value) < timeout:
+        elif _SECONDS.fullmatch(value) and 0 < int(value) < timeout:
             timeout = int(value)
     return "&".join([*kept, f"timeoutSeconds={timeout}"])
+
+
+def _is_about_all_secrets(attributes: RequestAttributes) -> bool:
+    """The listener's keys may be Secrets of its namespace, which is closed to everybody; no role's rule can
+    express "all namespaces but one"."""
+    return (
+        (attributes.api_group, attributes.resource) == ("", "secrets")
+        # API servers delete in one namespace only, but not every server is one of theirs.
+        and attributes.verb in ("list", "watch", "deletecollection")
+        and not attributes.namespace
+    )
+
+
+def _without_namespace(query: str, namespace: str) -> str:
+    """The query with one more term in its `fieldSelector`, of which there is one at most."""
+    term = f"metadata.namespace!={namespace}"
+    kept: list[str] = []
+    for pair in filter(None, query.split("&")):
+        key, _, value = pair.partition("=")
+        if unquote_plus(key) == "fieldSelector":
+            term = f"{unquote_plus(value)},{term}" if value else term
+        else:
+            kept.append(pair)
+    return "&".join([*kept, f"fieldSelector={quote(term, safe='')}"])
 
 
 def request_headers(requested: ApiRequested, envelope: RequestEnvelope) -> list[tuple[str, str]]:
@@ -88,12 +118,17 @@ def response(reply: RawReply) -> ResponseEnvelope:
     """The API server's reply as it goes back.
 
     Raises a 502 `StatusError` for what must not reach the caller: a redirect (kubectl would send its token to
-    the target), a switch of protocols, and a 401, which is about the listener's credentials and not the
-    caller's.
+    the target), a switch of protocols, what is no HTTP status, and a 401, which is about the listener's
+    credentials and not the caller's.
     """
     if reply.status < 200 or (300 <= reply.status < 400 and reply.status != 304):
         raise StatusError(
             502, "BadGateway", f"the API server answered {reply.status}, which is not followed here"
+        )
+    if reply.status > 599:
+        # A pod behind a proxy may say so; the contract would refuse it, and what ran must be recorded.
+        raise StatusError(
+            502, "BadGateway", f"the answer was {reply.status}, which is not the status of an HTTP response"
         )
     if reply.status == 401:
         raise StatusError(

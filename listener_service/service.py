@@ -131,8 +131,9 @@ class ListenerService:
             try:
                 command = await self.verifier.verify(sourced.event, requested)
                 times.lap("verify_ms")
-                if turn is not None:
-                    await turn.wait()
+                if turn is not None and await turn.wait():
+                    # Nobody shall be revoked in vain because his command stood in a queue.
+                    await self.verifier.verify_again(command)
                 times.lap("wait_ms")
                 response = await self._run(command, sourced.event)
                 times.lap("run_ms")

@@ -5,7 +5,9 @@ Every `ConfigurationError` is one sentence that names the variable.
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +32,7 @@ class ListenerSettings:
     """DAAS_TRUST_ROOTS_FILE: chain, package, cluster, gateways' and executors' keys."""
 
     sui_endpoint: str
-    """DAAS_SUI_ENDPOINT: one gRPC endpoint, http:// (plaintext HTTP/2) or https://."""
+    """DAAS_SUI_ENDPOINT: one gRPC endpoint, https://, or http:// (plaintext HTTP/2) in development."""
 
     single_endpoint: str
     """DAAS_SINGLE_ENDPOINT: why one endpoint may be believed, `development` or `own-node`. Without it the
@@ -71,16 +73,15 @@ class ListenerSettings:
         """Raises `ConfigurationError` for the first variable that is missing or wrong."""
         read = _Environment(environment)
         kubeconfig = read.optional("KUBECONFIG")
+        single_endpoint = read.choice(
+            "DAAS_SINGLE_ENDPOINT", _SINGLE_ENDPOINT_MODES, "with one endpoint say why it may be believed"
+        )
         return cls(
             trust_roots_file=Path(
                 read.required("DAAS_TRUST_ROOTS_FILE", "the file with the pinned roots of trust")
             ),
-            sui_endpoint=read.url("DAAS_SUI_ENDPOINT"),
-            single_endpoint=read.choice(
-                "DAAS_SINGLE_ENDPOINT",
-                _SINGLE_ENDPOINT_MODES,
-                "with one endpoint say why it may be believed",
-            ),
+            sui_endpoint=read.url("DAAS_SUI_ENDPOINT", plain=single_endpoint == "development"),
+            single_endpoint=single_endpoint,
             executor_key_file=Path(
                 read.required("DAAS_EXECUTOR_KEY_FILE", "the file with the executor's Sui key")
             ),
@@ -115,7 +116,7 @@ class _Environment:
             raise ConfigurationError(f"{name} is not set: set it to {meaning}")
         return value
 
-    def url(self, name: str) -> str:
+    def url(self, name: str, *, plain: bool) -> str:
         value = self.required(
             name, "the URL of a Sui gRPC endpoint, for example https://fullnode.example:443"
         )
@@ -126,6 +127,9 @@ class _Environment:
             usable = False
         if not usable:
             raise ConfigurationError(f"{name} is {value!r}: give http:// or https://, a host and a port")
+        if parts.scheme == "http" and not plain:
+            # One's own node is believed; whoever sits in between is not.
+            raise ConfigurationError(f"{name} must be https://: plain http is for development only")
         return value
 
     def choice(self, name: str, choices: tuple[str, ...], meaning: str, default: str | None = None) -> str:
@@ -180,11 +184,16 @@ class ListenerIdentity:
 
 def _load_sealing_key(path: Path) -> SealingPrivateKey:
     try:
-        text = path.read_text(encoding="ascii").strip()
+        # Mode and content of one descriptor: the file cannot be exchanged in between.
+        with path.open(encoding="ascii") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            text = file.read().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
             f"DAAS_SEALING_KEY_FILE {path} cannot be read ({type(error).__name__})"
         ) from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ConfigurationError(f"DAAS_SEALING_KEY_FILE {path} is open to other users: run chmod 600 on it")
     try:
         return SealingPrivateKey.from_private_bytes(bytes.fromhex(text))
     except (ValueError, SealedDataError):

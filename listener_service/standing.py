@@ -1,14 +1,16 @@
-"""Whether a command may still run, as of now: pause, seal, session, stake and role, from the chain's objects.
+"""Whether a command may still run, as of now: pause, seal, session, grant, stake and role, from the chain's
+objects.
 
 The contract decided all of this when it accepted the command. Between that and now the cluster may have been
-paused, the seal revoked, the role narrowed or the session closed, and none of them shall wait for a queue.
+paused, the seal revoked, the grant removed, the role narrowed or the session closed, and none of them shall
+wait for a queue.
 """
 
 from __future__ import annotations
 
 from k3s_daas.attributes import RequestAttributes
 from k3s_daas.contract.events import ApiRequested
-from k3s_daas.contract.objects import ClusterState, SealState
+from k3s_daas.contract.objects import ClusterState, GrantState, SealState
 from k3s_daas.rbac import Role, url_matches
 from k3s_daas.status import Cause, StatusError, from_abort
 
@@ -24,6 +26,7 @@ def check_standing(
     attributes: RequestAttributes,
     cluster: ClusterState,
     seal: SealState,
+    grant: GrantState | None,
     *,
     listener_namespace: str,
     now_ms: int,
@@ -37,6 +40,8 @@ def check_standing(
     role = cluster.roles.get(requested.role)
     if role is None:
         raise from_abort("cluster", 106)
+    if not role.open:
+        _check_grant(grant, now_ms)
     _check_role(role, attributes, cluster.listener_namespace)
     # The namespace this process was told is its own counts as well, whatever the chain says.
     _check_role(role, attributes, listener_namespace)
@@ -72,6 +77,13 @@ def _new_owner() -> StatusError:
         "the seal has another owner by now, so the command was not run: its new owner may open a session",
         causes=(Cause("NewOwner", "the seal was given away after the command was accepted"),),
     )
+
+
+def _check_grant(grant: GrantState | None, now_ms: int) -> None:
+    if grant is None:
+        raise from_abort("seal", 303)
+    if now_ms >= grant.expires_at_ms:
+        raise from_abort("seal", 304)
 
 
 def _check_role(role: Role, attributes: RequestAttributes, namespace: str) -> None:

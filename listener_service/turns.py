@@ -31,9 +31,11 @@ class Turn:
         if line[0] is self:
             self._first.set()
 
-    async def wait(self) -> None:
-        """Returns when every earlier command on the object has left."""
+    async def wait(self) -> bool:
+        """Returns when every earlier command on the object has left, and whether there was one."""
+        had_to_wait = not self._first.is_set()
         await self._first.wait()
+        return had_to_wait
 
     def leave(self) -> None:
         """Lets the next one go; also possible before one's turn has come. Leaving twice is harmless."""

@@ -24,7 +24,7 @@ from k3s_daas.attributes import RequestAttributes, parse_attributes
 from k3s_daas.bearer import Claims
 from k3s_daas.contract.calls import Command, PayloadReference
 from k3s_daas.contract.events import API_REQUEST, ApiRequested, is_event
-from k3s_daas.contract.objects import ClusterState
+from k3s_daas.contract.objects import ClusterState, GrantState, SealState
 from k3s_daas.contract.reader import ContractReader
 from k3s_daas.envelope import RequestEnvelope
 from k3s_daas.errors import (
@@ -35,7 +35,7 @@ from k3s_daas.errors import (
 )
 from k3s_daas.payload import join, payload_hash
 from k3s_daas.roots import TrustRoots
-from k3s_daas.sealing import SealingPrivateKey, request_info
+from k3s_daas.sealing import SealingPrivateKey, SealingPublicKey, request_info
 from k3s_daas.status import StatusError, from_error
 from k3s_daas.sui.ledger import ChainEvent, Ledger, SignedTransaction
 from listener_service import answers
@@ -67,6 +67,15 @@ class VerifiedCommand:
     attributes: RequestAttributes
     envelope: RequestEnvelope
     reply_to: ReplyTo
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What the endpoint says about a command's holder now. No `grant`: there is none, or none is needed."""
+
+    cluster: ClusterState
+    seal: SealState
+    grant: GrantState | None
 
 
 @dataclass(slots=True)
@@ -103,36 +112,62 @@ class Verifier:
     async def verify(self, event: ChainEvent, requested: ApiRequested) -> VerifiedCommand:
         """Raises `UnbelievableError`, or `RefusedCommandError` with the Status for the caller."""
         try:
-            transaction, seal, cluster = await asyncio.gather(
-                self._transaction(event.transaction_digest),
-                self._insist(lambda: self.reader.seal(requested.seal)),
-                self._insist(self._cluster),
+            transaction, state = await asyncio.gather(
+                self._transaction(event.transaction_digest), self._state(requested)
             )
             command = authorised_command(requested, event.transaction_digest, transaction, self.roots)
             _check_claims(requested, command)
-            _check_times(requested, command, cluster, self.clock.now_ms())
+            _check_times(requested, command, state.cluster, self.clock.now_ms())
         except WireFormatError as error:
             raise UnbelievableError("not-authorised", str(error)) from error
-        if seal is None:
-            raise UnbelievableError("unknown-seal", "the seal does not exist")
+        seal = state.seal
         if (seal.cluster, seal.role) != (requested.cluster, requested.role):
             raise UnbelievableError("wrong-seal", "cluster or role of the seal are not the event's")
         payload = _inline(requested, command)
         envelope = self._open(requested, payload)
         reply_to = ReplyTo(requested.seal, requested.request_id, envelope.reply_key, requested.answer_by_ms)
         attributes = self._attributes(requested, envelope, reply_to)
+        verified = VerifiedCommand(requested, attributes, envelope, reply_to)
+        self._check_standing(verified, state)
+        return verified
+
+    async def verify_again(self, command: VerifiedCommand) -> None:
+        """For a command that had to wait: whether it may still run, as of now.
+
+        Raises `RefusedCommandError`, and `UnbelievableError` if the endpoint cannot be asked.
+        """
+        self._check_standing(command, await self._state(command.requested))
+
+    async def _state(self, requested: ApiRequested) -> _State:
+        """What decides now. The contract decided the same when it accepted the command."""
+        seal, (cluster, grant) = await asyncio.gather(
+            self._insist(lambda: self.reader.seal(requested.seal)),
+            self._insist(lambda: self._cluster_and_grant(requested)),
+        )
+        if seal is None:
+            raise UnbelievableError("unknown-seal", "the seal does not exist")
+        return _State(cluster, seal, grant)
+
+    async def _cluster_and_grant(self, requested: ApiRequested) -> tuple[ClusterState, GrantState | None]:
+        cluster = await self._cluster()
+        role = cluster.roles.get(requested.role)
+        if role is None or role.open:
+            return cluster, None
+        return cluster, await self.reader.grant(cluster, requested.requester, requested.role)
+
+    def _check_standing(self, command: VerifiedCommand, state: _State) -> None:
         try:
             check_standing(
-                requested,
-                attributes,
-                cluster,
-                seal,
+                command.requested,
+                command.attributes,
+                state.cluster,
+                state.seal,
+                state.grant,
                 listener_namespace=self.listener_namespace,
                 now_ms=self.clock.now_ms(),
             )
         except StatusError as status:
-            raise RefusedCommandError("standing", status, reply_to) from status
-        return VerifiedCommand(requested, attributes, envelope, reply_to)
+            raise RefusedCommandError("standing", status, command.reply_to) from status
 
     def _open(self, requested: ApiRequested, payload: Sequence[bytes]) -> RequestEnvelope:
         if payload_hash(payload) != requested.payload_hash:
@@ -142,7 +177,11 @@ class Verifier:
             if len(sealed) != requested.payload_size:
                 raise UnbelievableError("wrong-size", "the ciphertext does not have the event's size")
             info = request_info(requested.cluster, requested.seal, requested.request_id)
-            return RequestEnvelope.decode(self.sealing_key.open(sealed, info))
+            envelope = RequestEnvelope.decode(self.sealing_key.open(sealed, info))
+            # What cannot be answered must not run: otherwise a gateway that is taken over could keep the
+            # outcome off the chain by a key that nothing can be sealed for.
+            SealingPublicKey.from_bytes(envelope.reply_key).seal(b"", info)
+            return envelope
         except SealedDataError as error:
             raise UnbelievableError("not-openable", str(error)) from error
         except WireFormatError as error:

@@ -33,8 +33,11 @@ def admit(
     executor: bytes,
     sent: Sent,
     now_ms: int,
+    margin_ms: int = 0,
 ) -> OnChainAttributes:
     """The attributes that go on chain. `token` is verified already; `sent` is not in `state` yet.
+
+    What ends within `margin_ms` counts as ended: the contract decides a moment later, by another clock.
 
     Raises StatusError as the contract's abort would be answered, and TokenError if there is no such seal.
     """
@@ -49,12 +52,13 @@ def admit(
         _refuse("EUnknownGateway")
     if cluster.paused:
         _refuse("EClusterPaused")
-    _check_seal(seal, now_ms)
-    session = _live_session(seal, token, now_ms)
+    then_ms = now_ms + margin_ms
+    _check_seal(seal, then_ms)
+    session = _live_session(seal, token, then_ms)
     role = cluster.roles.get(seal.role)
     if role is None:
         _refuse("EUnknownRole")
-    _check_grant(state, role, now_ms)
+    _check_grant(state, role, then_ms)
     decision = role.admits(attributes, cluster.listener_namespace)
     if not decision.allowed:
         _refuse(

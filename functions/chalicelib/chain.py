@@ -27,8 +27,10 @@ class CommandState:
     cluster: ClusterState
     seal: SealState | None
     grant: GrantState | None
-    read_at_s: float
-    """Monotonic time at which the oldest part of this was read."""
+    cluster_read_s: float
+    """Monotonic time at which the cluster was read; the others likewise."""
+    seal_read_s: float
+    grant_read_s: float
 
 
 class ChainView:
@@ -59,21 +61,27 @@ class ChainView:
         (cluster, cluster_read), (found, seal_read) = await asyncio.gather(
             self._clusters.get(None), self._seals.get(seal)
         )
-        read_at_s = min(cluster_read, seal_read)
         role = cluster.roles.get(found.role) if found is not None else None
         if found is None or role is None or role.open:
-            return CommandState(cluster, found, None, read_at_s)
+            return CommandState(cluster, found, None, cluster_read, seal_read, seal_read)
         grant, grant_read = await self._grants.get((found.owner, found.role))
-        return CommandState(cluster, found, grant, min(read_at_s, grant_read))
+        return CommandState(cluster, found, grant, cluster_read, seal_read, grant_read)
 
     async def state_since(self, seal: bytes, since_s: float) -> CommandState:
-        """The same, with no part read before `since_s` (monotonic): for deciding a refusal once more."""
+        """The same, with no part that matters read before `since_s` (monotonic): for deciding a refusal once
+        more.
+
+        Only what is older is read again. Anybody can sign a token for a seal that does not exist, and it
+        shall cost one read and nobody else's cache.
+        """
         state = await self.state(seal)
-        if state.read_at_s >= since_s:
+        if state.seal is None and state.seal_read_s >= since_s:
             return state
-        self._clusters.forget(None)
-        self._seals.forget(seal)
-        if state.seal is not None:
+        if state.cluster_read_s < since_s:
+            self._clusters.forget(None)
+        if state.seal_read_s < since_s:
+            self._seals.forget(seal)
+        if state.seal is not None and state.grant_read_s < since_s:
             self._grants.forget((state.seal.owner, state.seal.role))
         return await self.state(seal)
 

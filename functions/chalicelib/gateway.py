@@ -49,6 +49,10 @@ from k3s_daas.sui.signers import TransactionSigner
 
 T = TypeVar("T")
 
+# The contract decides by the chain's clock, and a moment later. What begins or ends within this time could be
+# refused there, and a refusal on chain costs gas.
+CLOCK_MARGIN_MS = 5_000
+
 
 class Gateway:
     """Answers requests; safe to call from many threads. All collaborators are given, none is made here."""
@@ -132,7 +136,13 @@ class Gateway:
         journey.attributes = attributes
         now_ms = self._now_ms()
         token = _bearer_token(request)
-        verify(token, cluster=self._roots.cluster, gateway=self._signer.address, now_ms=now_ms)
+        verify(
+            token,
+            cluster=self._roots.cluster,
+            gateway=self._signer.address,
+            now_ms=now_ms,
+            margin_ms=CLOCK_MARGIN_MS,
+        )
         journey.seal = token.claims.seal
         refuse_unsupported(request, attributes)
 
@@ -162,8 +172,9 @@ class Gateway:
             attributes,
             gateway=self._signer.address,
             executor=self._settings.executor,
-            sent=self._tally.since(token.claims.seal, state.read_at_s),
+            sent=self._tally.since(token.claims.seal, state.seal_read_s),
             now_ms=self._now_ms(),
+            margin_ms=CLOCK_MARGIN_MS,
         )
         return on_chain, self._keys.current(state.cluster.executors[self._settings.executor])
 
@@ -247,7 +258,7 @@ class Gateway:
 def _bearer_token(request: GatewayRequest) -> BearerToken:
     scheme, _, credentials = (request.header("Authorization") or "").strip().partition(" ")
     if scheme.lower() != "bearer":
-        raise TokenError("no bearer token came: use the kubeconfig that kubectl-daas wrote")
+        raise TokenError("no bearer token came: use a kubeconfig whose user runs kubectl-daas")
     return BearerToken.decode(credentials.strip())
 
 

@@ -20,9 +20,12 @@ from k3s_daas.errors import MalformedRequestError
 SEGMENT_SAFE = "!$&'()*+,;=:@~-._"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GatewayRequest:
-    """One HTTP request as kubectl sent it. `path` and `query` are percent-encoded."""
+    """One HTTP request as kubectl sent it. `path` and `query` are percent-encoded.
+
+    It has no text form: its headers hold the bearer token.
+    """
 
     method: str
     path: str

@@ -15,7 +15,7 @@ MAX_REPLY_BYTES = 4_400_000
 COMPRESS_FROM_BYTES = 128 * 1024
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GatewayReply:
     """An HTTP reply. Repeated header names are kept in order."""
 

@@ -7,6 +7,7 @@ chain.
 
 from __future__ import annotations
 
+import re
 from urllib.parse import parse_qsl, quote_plus
 
 from chalicelib.http_request import GatewayRequest
@@ -22,6 +23,8 @@ STREAMING_SUBRESOURCES = {
 }
 # How the API server reads a boolean parameter: present means true, except for these.
 FALSE_VALUES = frozenset({"0", "false"})
+# More digits than any time needs; Python refuses to read thousands of them.
+SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 def refuse_unsupported(request: GatewayRequest, attributes: RequestAttributes) -> None:
@@ -55,7 +58,7 @@ def bounded_watch_query(query: str, limit_s: int) -> str:
         name, _, value = pair.partition("=")
         if name != "timeoutSeconds":
             kept.append(pair)
-        elif value.isascii() and value.isdigit() and 0 < int(value) < timeout:
+        elif SECONDS.fullmatch(value) and 0 < int(value) < timeout:
             timeout = int(value)
     return "&".join([*filter(None, kept), f"timeoutSeconds={quote_plus(str(timeout))}"])
 

@@ -60,6 +60,7 @@ SIGNED_TRANSACTION_FIELDS = (
 TRANSACTION_FIELDS = (*OUTCOME_FIELDS, "transaction.bcs", "signatures", "events", "timestamp")
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_DESCRIPTION_CHARS = 300
 _MILLISECOND = datetime.timedelta(milliseconds=1)
 _OWNER_KINDS: dict[Any, OwnerKind] = {
     v2.OwnerOwnerKind.ADDRESS: "address",
@@ -189,7 +190,9 @@ def _failure(error: Any) -> str:
         return "the transaction failed; the endpoint did not say why"
     kind = error.kind.name if error.kind is not None else "UNKNOWN"
     where = "" if error.command is None else f" in command {error.command}"
-    return f"{kind}{where}: {error.description}" if error.description else f"{kind}{where}"
+    # It reaches terminals, so an endpoint must not be able to put control characters there.
+    description = "".join(letter if letter.isprintable() else " " for letter in error.description or "")
+    return f"{kind}{where}: {description[:_DESCRIPTION_CHARS]}" if description else f"{kind}{where}"
 
 
 def event(message: Any, *, transaction: str | None = None, index: int | None = None) -> ChainEvent:

@@ -26,6 +26,8 @@ _log = logging.getLogger(__name__)
 # Positions remembered to drop duplicates. Catch-up and live overlap by a few checkpoints; this is hours of
 # commands.
 _REMEMBERED_POSITIONS = 16_384
+# How far an endpoint may lag behind another one: ten minutes at four checkpoints per second.
+_LAG_CHECKPOINTS = 2_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,15 @@ class LedgerEventSource:
             return self.replay.first_checkpoint(info)
         if self._covered + 1 < info.lowest_available_checkpoint:
             raise WatermarkGapError(self._covered, info.lowest_available_checkpoint)
+        if self._covered > info.checkpoint + _LAG_CHECKPOINTS:
+            # This endpoint is far behind, or another one lied about the tip. Going back costs a longer list:
+            # the journal tells what was run.
+            start = self.replay.first_checkpoint(info)
+            _log.error(
+                "the watermark lies far beyond the chain's tip, replaying what may still want an answer",
+                extra={"watermark": self._covered, "tip": info.checkpoint, "replay_from": start},
+            )
+            return start
         return self._covered + 1
 
     async def _catch_up(

@@ -84,13 +84,32 @@ def test_an_unreachable_kubeconfig_is_one_sentence(tmp_path: Path) -> None:
         "contexts: [{name: x, context: {cluster: c, user: u}}]\ncurrent-context: x\n"
     )
     said = fails("--port", "0", "--state", str(tmp_path / "s"), "--kubeconfig", str(kubeconfig))
-    assert "cannot be reached" in said
-    assert str(kubeconfig) in said
+    assert f"{kubeconfig} cannot be reached" in said
+    assert "Connection refused" in said
+    assert "HTTPSConnection" not in said
 
 
 def test_a_missing_kubeconfig_is_one_sentence(tmp_path: Path) -> None:
     absent = tmp_path / "absent"
     assert str(absent) in fails("--port", "0", "--state", str(tmp_path / "s"), "--kubeconfig", str(absent))
+
+
+def test_a_file_that_is_no_kubeconfig_is_one_sentence(tmp_path: Path) -> None:
+    garbage = tmp_path / "garbage"
+    garbage.write_text("token-of-somebody")
+    said = fails("--port", "0", "--state", str(tmp_path / "s"), "--kubeconfig", str(garbage))
+    assert f"{garbage} is no kubeconfig" in said
+    assert "token-of-somebody" not in said
+
+
+def test_a_port_that_is_none_is_one_sentence(tmp_path: Path) -> None:
+    assert "port 99999" in fails("--port", "99999", "--state", str(tmp_path / "s"))
+
+
+def test_a_state_directory_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    assert "--state" in fails("--port", "0", "--state", str(file / "s"))
 
 
 def test_a_missing_node_is_one_sentence(tmp_path: Path) -> None:

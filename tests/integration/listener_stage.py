@@ -275,7 +275,9 @@ async def stage(directory: Path) -> AsyncGenerator[Stage, None]:
                 executor=key_file(keys / "executor.key"),
                 sealing=SealingPrivateKey.generate(),
             )
-            (keys / "executor.sealing").write_text(services.sealing.private_bytes().hex())
+            sealing_file = keys / "executor.sealing"
+            sealing_file.touch(mode=0o600)
+            sealing_file.write_text(services.sealing.private_bytes().hex())
             try:
                 bootstrap = Bootstrap(ledger, keys, services, f"http://127.0.0.1:{sui.faucet_port}")
                 chain = await bootstrap.run(compiled_contract(), now_ms)

@@ -135,6 +135,11 @@ def test_unknown_methods_reach_the_app(served: Served) -> None:
     assert [request.method for request in served.seen] == ["PROPFIND"]
 
 
+def test_the_target_reaches_the_app_as_it_was_sent(served: Served) -> None:
+    served.exchange(b"GET //api/../200 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert [request.target for request in served.seen] == ["//api/../200"]
+
+
 def test_repeated_headers_are_all_passed_on(served: Served) -> None:
     served.exchange(
         b"GET /200 HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: a\r\nAuthorization: b\r\n\r\n"

@@ -26,7 +26,7 @@ from k3s_daas.contract.calls import (
     execute_command,
 )
 from k3s_daas.contract.events import API_REQUEST, ApiRequested, event_type
-from k3s_daas.contract.objects import ExecutorState, RequestState, ResponseState, SessionState
+from k3s_daas.contract.objects import ExecutorState, GrantState, RequestState, ResponseState, SessionState
 from k3s_daas.envelope import RequestEnvelope, ResponseEnvelope
 from k3s_daas.errors import LedgerUnavailableError
 from k3s_daas.ids import new_request_id
@@ -57,6 +57,7 @@ from tests.unit.contract_world import (
     announced,
     cluster_object,
     cluster_state,
+    grant_object,
     request_object,
     seal_object,
     seal_state,
@@ -175,6 +176,7 @@ class World:
         )
         self.set_cluster()
         self.set_seal()
+        self.set_grant()
 
     @property
     def session_key(self) -> bytes:
@@ -212,6 +214,14 @@ class World:
         )
         self.ledger.put(seal_object(state))
 
+    def set_grant(self, expires_at_ms: int | None = NOW_MS + HOUR_MS) -> None:
+        """The owner's grant; None removes it."""
+        found = grant_object(GrantState(OWNER, "operator", expires_at_ms or 0))
+        if expires_at_ms is None:
+            self.ledger.objects.pop(found.id, None)
+        else:
+            self.ledger.put(found)
+
     def answered_on_chain(self, requested: ApiRequested) -> None:
         """Puts the request object with its response where `ContractReader.request` looks for it."""
         self.ledger.put(
@@ -245,6 +255,7 @@ class World:
         *,
         headers: Sequence[tuple[str, str]] = (("Accept", "application/json"),),
         body: bytes = b"",
+        reply_key: bytes | None = None,
         authorised: OnChainAttributes | None = None,
         signer: FileSigner | None = None,
         session: Ed25519PrivateKey | None = None,
@@ -255,7 +266,8 @@ class World:
     ) -> tuple[ApiRequested, ChainEvent]:
         """One command as event and (stored) transaction; each override forges one thing."""
         request_id = new_request_id(NOW_MS)
-        envelope = RequestEnvelope(method, path, query, tuple(headers), body, self.reply_key.public_bytes())
+        answer_to = reply_key or self.reply_key.public_bytes()
+        envelope = RequestEnvelope(method, path, query, tuple(headers), body, answer_to)
         info = request_info(CLUSTER, SEAL, request_id)
         chunks = payload or split(self.sealing_key.public_key.seal(envelope.encode(), info))
         token = mint(

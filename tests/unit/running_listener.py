@@ -42,6 +42,7 @@ async def listener(
     executor = Executor(
         ApiServer(lambda: api.configuration, connections=concurrency),
         concurrency=concurrency,
+        listener_namespace=NAMESPACE,
         clock=world.clock,
     )
     service = ListenerService(

@@ -151,6 +151,14 @@ def test_invalid_objects_name_the_field(api: InProcessClient, path: str, body: J
     assert field in {cause["field"] for cause in refused.json()["details"]["causes"]}
 
 
+def test_nothing_deletes_across_namespaces(api: InProcessClient) -> None:
+    api.request("POST", MAPS, config("kept"))
+    assert api.request("DELETE", "/api/v1/configmaps").status == 405
+    assert api.request("GET", f"{MAPS}/kept").status == 200
+    assert api.request("DELETE", MAPS).status == 200
+    assert api.request("GET", f"{MAPS}/kept").status == 404
+
+
 def test_values_of_the_wrong_type_do_not_decode(api: InProcessClient) -> None:
     refused = api.request("POST", DEPLOYMENTS, {"metadata": {"name": "d"}, "spec": {"replicas": "three"}})
     assert refusal(refused) == (400, "BadRequest")
@@ -422,3 +430,34 @@ def test_the_audit_log_goes_to_a_file_and_holds_no_secret(tmp_path: Path) -> Non
     ]
     assert entries[0]["objectRef"]["resource"] == "secrets"
     assert not {"hunter2", "root-token", "stolen"} & set(path.read_text().replace('"', " ").split())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PUT", f"{MAPS}/a", {"metadata": [1]}),
+        ("POST", MAPS, {"metadata": {"name": "b", "labels": ["x"]}}),
+        ("POST", MAPS, {"metadata": {"name": "b", "finalizers": [None]}}),
+        ("POST", PODS, pod("b") | {"spec": {"containers": [None]}}),
+        ("DELETE", f"{MAPS}/a", {"preconditions": "x"}),
+        ("DELETE", f"{MAPS}/a", {"gracePeriodSeconds": []}),
+        ("PUT", f"{DEPLOYMENTS}/a/scale", {"spec": []}),
+        ("POST", "/api/v1/namespaces/default/events", {"metadata": {"name": "e"}, "lastTimestamp": "noon"}),
+    ],
+)
+def test_malformed_bodies_are_bad_requests(api: InProcessClient, method: str, path: str, body: Json) -> None:
+    api.request("POST", MAPS, config("a"))
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": pod("x")["spec"]}
+    spec = {"selector": {"matchLabels": {"a": "b"}}, "template": template}
+    api.request("POST", DEPLOYMENTS, {"metadata": {"name": "a"}, "spec": spec})
+    assert refusal(api.request(method, path, body)) == (400, "BadRequest")
+
+
+def test_a_definition_whose_schema_is_no_schema_is_invalid(api: InProcessClient) -> None:
+    schemas: list[Json] = [
+        {"properties": {}},
+        {"type": "object", "properties": {"spec": {"type": "object", "items": 1}}},
+    ]
+    for broken in schemas:
+        crd = widget_crd(schema={"openAPIV3Schema": broken})
+        assert refusal(api.request("POST", CRDS, crd)) == (422, "Invalid")

@@ -61,6 +61,8 @@ def message(reply: Reply) -> str:
         ("GET", "/api/v1/namespaces/a", {}, ("get", "", "namespaces", "", "a", "a")),
         ("PUT", "/api/v1/namespaces/a/finalize", {}, ("update", "", "namespaces", "finalize", "a", "a")),
         ("GET", "/api/v1/namespaces/a/pods", {"watch": "true"}, ("watch", "", "pods", "", "a", "")),
+        ("GET", "/api/v1/namespaces/a/pods", {"watch": ""}, ("watch", "", "pods", "", "a", "")),
+        ("GET", "/api/v1/namespaces/a/pods", {"watch": "False"}, ("list", "", "pods", "", "a", "")),
         ("GET", "/api/v1/pods", {"fieldSelector": "metadata.name=x"}, ("list", "", "pods", "", "", "x")),
         ("DELETE", "/api/v1/namespaces/a/pods", {}, ("deletecollection", "", "pods", "", "a", "")),
         (

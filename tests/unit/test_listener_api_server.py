@@ -25,6 +25,7 @@ from listener_service.api_server import (
     ReplyTooLargeError,
     load_configuration,
 )
+from tests.unit.listener_world import NAMESPACE
 from tests.unit.scripted_api_server import ScriptedApiServer, ScriptedReply, scripted_api_server
 
 
@@ -76,7 +77,7 @@ def test_connections_are_reused(api: ScriptedApiServer, server: ApiServer) -> No
 )
 def test_path_and_query_go_out_as_authorised(target: str, api: ScriptedApiServer, server: ApiServer) -> None:
     path, _, query = target.partition("?")
-    assert passthrough.target(parse_attributes("GET", path, query), query) == target
+    assert passthrough.target(parse_attributes("GET", path, query), query, NAMESPACE) == target
     server.send(call(target=target), always)
     assert api.seen[0].target == target
 
@@ -214,11 +215,40 @@ def test_not_modified_passes() -> None:
         ("watch=1&timeoutSeconds=1&timeoutSeconds=900", "watch=1&timeoutSeconds=1"),
         ("watch=1&timeout%53econds=900", "watch=1&timeoutSeconds=2"),
         ("watch=1&timeoutSeconds=1e9", "watch=1&timeoutSeconds=2"),
+        (f"watch=1&timeoutSeconds={'9' * 5000}", "watch=1&timeoutSeconds=2"),
     ],
 )
 def test_a_watch_has_an_end(query: str, bounded: str) -> None:
     attributes = parse_attributes("GET", "/api/v1/pods", query)
-    assert passthrough.target(attributes, query) == f"/api/v1/pods?{bounded}"
+    assert passthrough.target(attributes, query, NAMESPACE) == f"/api/v1/pods?{bounded}"
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "sent"),
+    [
+        ("/api/v1/secrets", "", "fieldSelector=metadata.namespace%21%3Ddaas-system"),
+        (
+            "/api/v1/secrets",
+            "limit=5&fieldSelector=",
+            "limit=5&fieldSelector=metadata.namespace%21%3Ddaas-system",
+        ),
+        (
+            "/api/v1/secrets",
+            "field%53elector=type%3DOpaque&limit=5",
+            "limit=5&fieldSelector=type%3DOpaque%2Cmetadata.namespace%21%3Ddaas-system",
+        ),
+        (
+            "/api/v1/watch/secrets",
+            "",
+            "timeoutSeconds=2&fieldSelector=metadata.namespace%21%3Ddaas-system",
+        ),
+        ("/api/v1/namespaces/default/secrets", "limit=5", "limit=5"),
+        ("/apis/example.com/v1/secrets", "limit=5", "limit=5"),
+    ],
+)
+def test_secrets_of_all_namespaces_leave_out_the_listeners(path: str, query: str, sent: str) -> None:
+    attributes = parse_attributes("GET", path, query)
+    assert passthrough.target(attributes, query, NAMESPACE) == f"{path}?{sent}"
 
 
 @pytest.mark.parametrize(

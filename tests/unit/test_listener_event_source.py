@@ -187,3 +187,13 @@ async def test_without_a_watermark_the_replay_reaches_as_far_back_as_answers(
     ledger = ScriptedLedger(checkpoint=tip, lowest=lowest)
     async with collected(source(ledger), watermark=None):
         await until(lambda: ledger.listed_from == [start])
+
+
+async def test_a_watermark_far_beyond_the_tip_hides_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """An endpoint that lied about the tip must not make its successor's events disappear."""
+    ledger = ScriptedLedger()
+    ledger.publish(event(1))
+    async with collected(source(ledger), 2**62) as items:
+        await until(lambda: digests(items) == ["tx1"])
+    [record] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "far beyond the chain's tip" in record.message

@@ -278,6 +278,8 @@ STANDINGS: dict[str, tuple[Callable[[World], None], int, str]] = {
     "given away": (lambda world: world.set_seal(owner=bytes(32), sessions=False), 403, "NewOwner"),
     "stake withdrawn": (lambda world: world.set_seal(stake=999), 403, "EStakeTooLow"),
     "role asks for more": (lambda world: world.set_cluster(role_stake=10_000), 403, "EStakeTooLow"),
+    "grant removed": (lambda world: world.set_grant(None), 403, "ENotGranted"),
+    "grant expired": (lambda world: world.set_grant(NOW_MS), 403, "EGrantExpired"),
     "role narrowed": (
         lambda world: world.set_cluster(rules=(Rule(("get",), ("*",), ("*",)),)),
         403,

@@ -26,6 +26,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     world = World()
     signer = FileSigner.generate(tmp_path / "executor.key")
     executors = {signer.address: signer.public_key}
+    (tmp_path / "sealing.key").touch(mode=0o600)
     (tmp_path / "sealing.key").write_text(world.sealing_key.private_bytes().hex() + "\n")
     roots = world.roots
     TrustRoots(
@@ -101,6 +102,20 @@ def test_a_damaged_sealing_key_is_named_without_its_content(
     with pytest.raises(ConfigurationError, match="DAAS_SEALING_KEY_FILE") as caught:
         ListenerIdentity.load(ListenerSettings.from_environment(environment))
     assert caught.value.__cause__ is None
+
+
+def test_a_sealing_key_that_others_can_read_is_refused(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "sealing.key").chmod(0o640)
+    with pytest.raises(ConfigurationError, match="chmod 600"):
+        ListenerIdentity.load(ListenerSettings.from_environment(environment))
+
+
+def test_plain_http_is_for_development(environment: dict[str, str]) -> None:
+    own = environment | {"DAAS_SINGLE_ENDPOINT": "own-node"}
+    with pytest.raises(ConfigurationError, match="DAAS_SUI_ENDPOINT must be https"):
+        ListenerSettings.from_environment(own)
+    secured = own | {"DAAS_SUI_ENDPOINT": "https://node.example"}
+    assert ListenerSettings.from_environment(secured).single_endpoint == "own-node"
 
 
 def test_a_wrong_setting_ends_the_process_with_one_sentence(

@@ -36,6 +36,14 @@ def gone_soon(pid: int) -> bool:
     return not alive(pid)
 
 
+def test_a_part_that_said_nothing_but_that_it_was_ready_has_no_last_words(tmp_path: Path) -> None:
+    supervisor = Supervisor(tmp_path)
+    part = supervisor.start("quiet", python(READY.replace("60", "0")), os.environ)
+    assert part.wait_ready(20)["port"] == 7
+    supervisor.stop()
+    assert part.last_words() == f"see {tmp_path / 'quiet.log'}"
+
+
 def test_a_part_tells_its_port_when_it_is_ready_and_ends_with_the_stack(tmp_path: Path) -> None:
     supervisor = Supervisor(tmp_path)
     part = supervisor.start("server", python(READY), os.environ)

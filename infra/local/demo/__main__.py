@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 from infra.local.demo.scene import Scene
+from infra.local.kubectl import KubectlNotFoundError
 from infra.local.stack.options import StackOptions
 from infra.local.stack.processes import StackError
 from infra.local.stack.up import running
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             failures = Scene(stack, options.state.absolute()).play()
     except KeyboardInterrupt:
         return 130
-    except (StackError, DaasError) as error:
+    except (StackError, DaasError, KubectlNotFoundError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     print()

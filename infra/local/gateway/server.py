@@ -94,7 +94,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self._write(error.reply)
             return
-        request = HttpRequest(self.command, self.path, tuple(self.headers.items()), body)
+        # Not `path`: the base class takes leading slashes away there, and the app would never see them.
+        target = self.requestline.split()[1]
+        request = HttpRequest(self.command, target, tuple(self.headers.items()), body)
         self._write(self.server.answer(request))
 
     def _read_body(self) -> bytes:

@@ -68,7 +68,7 @@ def _autoscaler_v1(stored: Json) -> Json:
 def _autoscaler_v2(received: Json) -> Json:
     spec, metadata = dict(received.get("spec") or {}), dict(received["metadata"])
     annotations = dict(metadata.get("annotations") or {})
-    metrics = json.loads(annotations.pop(_METRICS, "[]"))
+    metrics = _metrics(annotations.pop(_METRICS, "[]"))
     percentage = spec.pop("targetCPUUtilizationPercentage", None)
     if percentage is not None:
         target = {"type": "Utilization", "averageUtilization": percentage}
@@ -78,3 +78,13 @@ def _autoscaler_v2(received: Json) -> Json:
     if "annotations" in metadata:
         metadata["annotations"] = annotations
     return {**received, "apiVersion": "autoscaling/v2", "metadata": metadata, "spec": spec}
+
+
+def _metrics(text: str) -> list[Json]:
+    """The metrics in the annotation; none if somebody wrote something else into it, as in Kubernetes."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return []
+    usable = isinstance(found, list) and all(isinstance(metric, dict) for metric in found)
+    return found if usable else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,8 @@ class WriteOptions:
     subresource: str = ""
     """What is written: `status`, … or the object itself."""
     warnings: list[str] = field(default_factory=list)
+    admit: Callable[[Json], None] = lambda obj: None
+    """Called with the object that would be stored, valid and complete; may refuse it by raising."""
 
 
 def decoded(resource: Resource, body: Any, options: WriteOptions) -> Json:
@@ -42,8 +45,8 @@ def decoded(resource: Resource, body: Any, options: WriteOptions) -> Json:
     obj: Json = {**body, "apiVersion": resource.api_version, "kind": resource.kind}
     if resource.crd_version is None:
         obj = _without_nulls(obj)
-        check_types(resource, obj, schema)
     obj["metadata"] = _without_nulls(obj.get("metadata") or {})
+    check_types(resource, obj if resource.crd_version is None else {"metadata": obj["metadata"]}, schema)
     if unknown := list(unknown_fields(obj, schema)):
         _report_unknown(resource, unknown, options)
     cleaned: Json = pruned(copy.deepcopy(obj), schema)

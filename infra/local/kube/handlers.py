@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from infra.local.kube import deletion, subresources
@@ -30,11 +31,13 @@ from infra.local.kube.patches import (
     merge_patch,
     strategic_merge_patch,
 )
+from infra.local.kube.rbac import GROUP as RBAC_GROUP
 from infra.local.kube.rbac import Authorizer, check_escalation
-from infra.local.kube.registry import Registry, Resource
+from infra.local.kube.registry import DELETE_OPTIONS, Registry, Resource
 from infra.local.kube.request_info import RequestInfo
 from infra.local.kube.reviews import Reviews
 from infra.local.kube.schema import resource_schema
+from infra.local.kube.validation import check_types
 from infra.local.kube.watch import ListOptions, list_objects
 
 # Deleting these would leave a cluster that no one can use.
@@ -106,7 +109,7 @@ class Handlers:
 
     # --- writing
 
-    def _options(self, call: Call) -> WriteOptions:
+    def _options(self, resource: Resource, call: Call) -> WriteOptions:
         dry_run, validation = call.query.get("dryRun", ""), call.query.get("fieldValidation") or "Warn"
         if dry_run not in ("", "All"):
             raise bad_request(f'dryRun: Unsupported value: "{dry_run}": supported values: "All"')
@@ -114,7 +117,10 @@ class Handlers:
             raise bad_request(f'fieldValidation: Unsupported value: "{validation}"')
         manager = call.query.get("fieldManager") or call.agent.partition("/")[0] or "unknown"
         force = call.query.get("force") in ("1", "true", "True")
-        return WriteOptions(manager, bool(dry_run), validation, force, call.info.subresource)
+        options = WriteOptions(manager, bool(dry_run), validation, force, call.info.subresource)
+        if resource.group == RBAC_GROUP:
+            options.admit = partial(check_escalation, self._authorizer, call.user, resource.plural)
+        return options
 
     def _body(self, call: Call) -> Any:
         body = decode_body(call.content_type, call.body)
@@ -125,42 +131,35 @@ class Handlers:
     def _create(self, resource: Resource, call: Call) -> Answer:
         if "create" not in resource.verbs:
             raise method_not_allowed()
-        options, body = self._options(call), self._body(call)
+        options, body = self._options(resource, call), self._body(call)
         namespace = call.object_namespace(resource)
         if resource.namespaced and not namespace:
             raise method_not_allowed()
-        self._check_grants(resource, call, namespace, body)
         created = self._operations.create(resource, namespace, body, options)
         return Answer(201, created, resource=resource, warnings=options.warnings)
 
     def _update(self, resource: Resource, call: Call) -> Answer:
-        options, body = self._options(call), self._body(call)
+        options, body = self._options(resource, call), self._body(call)
         namespace = call.object_namespace(resource)
-        if not isinstance(body, dict) or not (body.get("metadata") or {}).get("name"):
+        metadata = body.get("metadata") if isinstance(body, dict) else None
+        if not isinstance(metadata, dict) or not metadata.get("name"):
             raise bad_request("name must be provided")
-        self._check_grants(resource, call, namespace, body)
         updated = self._operations.update(resource, namespace, call.info.name, lambda _: body, options)
         return Answer(obj=updated, resource=resource, warnings=options.warnings)
 
     def _patch(self, resource: Resource, call: Call) -> Answer:
-        options, namespace, name = self._options(call), call.object_namespace(resource), call.info.name
+        options, name = self._options(resource, call), call.info.name
+        namespace = call.object_namespace(resource)
         if call.media_type == APPLY_PATCH:
             if not call.query.get("fieldManager"):
                 raise bad_request("fieldManager is required for apply patch")
             config = self._body(call)
-            self._check_grants(resource, call, namespace, config)
             applied, created = self._operations.apply(resource, namespace, name, config, options)
             return Answer(201 if created else 200, applied, resource=resource, warnings=options.warnings)
         if options.force:
             raise bad_request("force may only be used with server-side apply")
         change = self._patcher(resource, call)
-
-        def checked(obj: Json) -> Any:
-            patched = change(obj)
-            self._check_grants(resource, call, namespace, patched)
-            return patched
-
-        updated = self._operations.update(resource, namespace, name, checked, options)
+        updated = self._operations.update(resource, namespace, name, change, options)
         return Answer(obj=updated, resource=resource, warnings=options.warnings)
 
     def _patcher(self, resource: Resource, call: Call) -> Callable[[Json], Any]:
@@ -181,20 +180,11 @@ class Handlers:
         schema = resource_schema(resource)
         return lambda obj: strategic_merge_patch(obj, patch, schema)
 
-    def _check_grants(self, resource: Resource, call: Call, namespace: str, body: Any) -> None:
-        kinds = ("roles", "clusterroles", "rolebindings", "clusterrolebindings")
-        if resource.group != "rbac.authorization.k8s.io" or resource.plural not in kinds:
-            return
-        if isinstance(body, dict) and (
-            resource.plural.endswith("roles") or isinstance(body.get("roleRef"), dict)
-        ):
-            metadata = {**(body.get("metadata") or {}), "namespace": namespace}
-            check_escalation(self._authorizer, call.user, resource.plural, {**body, "metadata": metadata})
-
     def _delete_options(self, call: Call) -> deletion.DeleteOptions:
         body = decode_body(call.content_type, call.body)
         if body is not None and not isinstance(body, dict):
             raise bad_request("the body is not a DeleteOptions")
+        check_types(DELETE_OPTIONS, body or {}, resource_schema(DELETE_OPTIONS))
         return deletion.DeleteOptions.from_request(body, dict(call.query))
 
     def _delete(self, resource: Resource, call: Call) -> Answer:
@@ -221,6 +211,9 @@ class Handlers:
     def _delete_collection(self, resource: Resource, call: Call) -> Answer:
         if "deletecollection" not in resource.verbs:
             raise method_not_allowed()
+        # An API server has no route that deletes across namespaces.
+        if resource.namespaced and not call.object_namespace(resource):
+            raise method_not_allowed()
         options = self._delete_options(call)
         chosen = ListOptions.from_query(resource, call.query, watch=False)
         scope = call.namespace_scope(resource)
@@ -237,7 +230,7 @@ class Handlers:
             raise method_not_allowed()
         if resource.kind == "Binding":
             return self._bind(call, self._body(call))
-        body = decoded(resource, self._body(call), self._options(call))
+        body = decoded(resource, self._body(call), self._options(resource, call))
         namespace = call.object_namespace(resource)
         answer = self._reviews.answer(resource, namespace, body, call.user, self._clock())
         return Answer(201, answer)
@@ -281,7 +274,7 @@ class Handlers:
             return Answer(
                 obj=subresources.scale_of(resource, self._operations.get(resource, namespace, name))
             )
-        options = self._options(call)
+        options = self._options(resource, call)
         if call.method == "PATCH":
             media, patch = call.media_type, self._body(call)
             if media not in (JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH):

@@ -90,9 +90,8 @@ class Operations:
         if not applied:
             metadata.pop("managedFields", None)
             obj = apply.record_update(None, obj, schema, _manager(resource, options), self.now())
-        return (
-            obj if options.dry_run else present(resource, self.store.put(resource.key, absorb(resource, obj)))
-        )
+        options.admit(obj)
+        return obj if options.dry_run else self._stored(resource, obj)
 
     def _check_namespace(self, resource: Resource, namespace: str, metadata: Json) -> None:
         if not resource.namespaced:
@@ -202,9 +201,8 @@ class Operations:
         if not applied:
             manager = _manager(resource, options)
             new = apply.record_update(old, new, schema, manager, self.now())
-        if options.dry_run:
-            return new
-        return self._stored(resource, new)
+        options.admit(new)
+        return new if options.dry_run else self._stored(resource, new)
 
     def _stored(self, resource: Resource, new: Json) -> Json:
         stored = self.store.put(resource.key, absorb(resource, new))

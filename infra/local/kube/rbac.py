@@ -177,7 +177,10 @@ def denied(user: User, request: RequestInfo) -> ApiError:
 
 
 def check_escalation(authorizer: Authorizer, user: User, resource: str, obj: Json) -> None:
-    """Roles and bindings may only give what their author has, unless he holds `escalate` or `bind`."""
+    """Roles and bindings may only give what their author has, unless he holds `escalate` or `bind`.
+
+    `obj` is a valid role or binding. Raises 403.
+    """
     metadata = obj["metadata"]
     namespace, name = metadata.get("namespace", ""), metadata.get("name", "")
     if resource in ("roles", "clusterroles"):

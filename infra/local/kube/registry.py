@@ -98,6 +98,11 @@ class Resource:
         return "status" in self.subresource_names
 
 
+# Types that only travel in bodies.
+DELETE_OPTIONS = Resource("", "v1", "", "DeleteOptions", "", model="V1DeleteOptions")
+SCALE = Resource("autoscaling", "v1", "", "Scale", "", model="V1Scale")
+
+
 def _builtin(group: str, version: str, row: dict[str, Any]) -> Resource:
     kind = row["kind"]
     return Resource(

@@ -61,7 +61,8 @@ def parse(method: str, path: str, query: Mapping[str, str]) -> RequestInfo:
     name = rest[1] if len(rest) > 1 else ""
     subresource = "/".join(rest[2:])
     if not name and verb == "get":
-        verb = "watch" if query.get("watch") in ("1", "true", "True") else "list"
+        # As API servers read a boolean parameter: present means true, except for these.
+        verb = "list" if query.get("watch", "0").lower() in ("0", "false") else "watch"
     elif not name and verb == "delete":
         verb = "deletecollection"
     if not name and verb in ("list", "watch", "deletecollection"):

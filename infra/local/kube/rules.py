@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,10 +25,10 @@ def causes_of(resource: Resource, obj: Json) -> list[Cause]:
     for key, value in (metadata.get("annotations") or {}).items():
         if not isinstance(value, str):
             causes.append(invalid_value("metadata.annotations", key, "annotation values must be strings"))
-    causes += structural_causes(obj, resource_schema(resource))
-    if check := _CHECKS.get((resource.group, resource.kind)):
-        causes += check(obj)
-    return causes
+    shape = list(structural_causes(obj, resource_schema(resource)))
+    check = _CHECKS.get((resource.group, resource.kind))
+    # Only an object of the right shape can be looked at more closely.
+    return causes + (shape or list(check(obj) if check else ()))
 
 
 def update_causes(resource: Resource, old: Json, new: Json) -> list[Cause]:
@@ -180,6 +181,17 @@ def _binding(obj: Json) -> Iterator[Cause]:
         yield Cause("FieldValueNotSupported", "roleRef.kind", text)
 
 
+def _budget(obj: Json) -> Iterator[Cause]:
+    spec = obj.get("spec") or {}
+    for field in ("minAvailable", "maxUnavailable"):
+        value = spec.get(field)
+        if isinstance(value, str) and not re.fullmatch(r"\d+%", value):
+            why = "a valid percent string must be a numeric string followed by an ending '%'"
+            yield invalid_value(f"spec.{field}", value, why)
+    if spec.get("minAvailable") is not None and spec.get("maxUnavailable") is not None:
+        yield invalid_value("spec", "", "minAvailable and maxUnavailable cannot be both set")
+
+
 def _definition(obj: Json) -> Iterator[Cause]:
     spec = obj.get("spec") or {}
     names = spec.get("names") or {}
@@ -194,8 +206,33 @@ def _definition(obj: Json) -> Iterator[Cause]:
     if sum(bool(v.get("storage")) for v in versions) != 1:
         yield invalid_value("spec.versions", "", "must have exactly one version marked as storage version")
     for index, version in enumerate(versions):
-        if not (version.get("schema") or {}).get("openAPIV3Schema"):
-            yield required(f"spec.versions[{index}].schema.openAPIV3Schema", "schemas are required")
+        path = f"spec.versions[{index}].schema.openAPIV3Schema"
+        schema = (version.get("schema") or {}).get("openAPIV3Schema")
+        if not schema:
+            yield required(path, "schemas are required")
+        else:
+            yield from _schema_causes(schema, path)
+
+
+def _schema_causes(schema: Any, path: str) -> Iterator[Cause]:
+    """Whether a schema is structural: a type everywhere, and objects where schemas belong."""
+    if not isinstance(schema, dict):
+        yield invalid_value(path, str(schema), "must be a schema")
+        return
+    kinds = ("object", "array", "string", "integer", "number", "boolean")
+    free = schema.get("x-kubernetes-int-or-string") or schema.get("x-kubernetes-preserve-unknown-fields")
+    if schema.get("type") not in kinds and not (free and "type" not in schema):
+        yield required(f"{path}.type", "must not be empty for specified object fields")
+    properties = schema.get("properties") or {}
+    if not isinstance(properties, dict):
+        yield invalid_value(f"{path}.properties", str(properties), "must be a map of schemas")
+        return
+    for name, inner in properties.items():
+        yield from _schema_causes(inner, f"{path}.properties[{name}]")
+    if "items" in schema:
+        yield from _schema_causes(schema["items"], f"{path}.items")
+    if isinstance(values := schema.get("additionalProperties"), dict):
+        yield from _schema_causes(values, f"{path}.additionalProperties")
 
 
 _CHECKS: dict[tuple[str, str], Callable[[Json], Iterator[Cause]]] = {
@@ -210,6 +247,7 @@ _CHECKS: dict[tuple[str, str], Callable[[Json], Iterator[Cause]]] = {
     ("apps", "StatefulSet"): _workload,
     ("batch", "CronJob"): _cron_job,
     ("batch", "Job"): _job,
+    ("policy", "PodDisruptionBudget"): _budget,
     ("rbac.authorization.k8s.io", "ClusterRoleBinding"): _binding,
     ("rbac.authorization.k8s.io", "RoleBinding"): _binding,
 }

@@ -22,8 +22,10 @@ from infra.local.kube.errors import (
 from infra.local.kube.formats import labels_text, selector_text
 from infra.local.kube.naming import timestamp
 from infra.local.kube.operations import Operations
-from infra.local.kube.registry import Resource
+from infra.local.kube.registry import SCALE, Resource
+from infra.local.kube.schema import resource_schema
 from infra.local.kube.selectors import match_label_selector
+from infra.local.kube.validation import check_types
 
 # What a kubelet would have to do, and this cluster has none.
 NEEDS_A_CONTAINER = ("log", "exec", "attach", "portforward")
@@ -73,9 +75,10 @@ def write_scale(
         scale = change(scale_of(resource, obj))
         if not isinstance(scale, dict) or scale.get("kind", "Scale") != "Scale":
             raise bad_request("the body is not a Scale")
-        replicas = (scale.get("spec") or {}).get("replicas", 0)
-        if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
-            raise bad_request("spec.replicas must be a number that is not negative")
+        check_types(SCALE, scale, resource_schema(SCALE))
+        replicas = (scale.get("spec") or {}).get("replicas") or 0
+        if replicas < 0:
+            raise bad_request("spec.replicas must not be negative")
         wanted = (scale.get("metadata") or {}).get("resourceVersion")
         if wanted not in (None, "", obj["metadata"]["resourceVersion"]):
             raise modified(resource, name)

@@ -94,13 +94,21 @@ def _custom(declared: list[Json]) -> tuple[list[Column], Row]:
         for entry in declared:
             value = _json_path(obj, entry["jsonPath"])
             if entry["type"] == "date" and isinstance(value, str):
-                value = age(value, now)
+                value = _age_or_invalid(value, now)
             elif entry["type"] == "string" and value is not None:
                 value = str(value)
             cells.append(value)
         return cells
 
     return columns, row
+
+
+def _age_or_invalid(text: str, now: datetime) -> str:
+    """A custom resource may hold any text where its column expects a time."""
+    try:
+        return age(text, now)
+    except ValueError:
+        return "<invalid>"
 
 
 def _json_path(obj: Any, path: str) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from infra.local.kube.errors import Cause, Json, bad_request, invalid_value, required
+from infra.local.kube.naming import parse_time
 from infra.local.kube.registry import Resource
 from infra.local.kube.schema import items_of, property_of, resolve
 
@@ -74,12 +75,14 @@ def _type_errors(value: Any, schema: Json, path: str) -> Iterator[tuple[str, Any
     if value is None or wanted is None:
         return
     if not _has_type(value, schema):
-        yield path, value, wanted
+        yield path, value, "Time" if schema.get("format") == "date-time" else wanted
     elif isinstance(value, dict):
         for name, inner in value.items():
             yield from _type_errors(inner, property_of(schema, name), f"{path}.{name}" if path else name)
     elif isinstance(value, list):
         for index, item in enumerate(value):
+            if item is None:
+                yield f"{path}[{index}]", item, items_of(schema).get("type", "object")
             yield from _type_errors(item, items_of(schema), f"{path}[{index}]")
 
 
@@ -101,9 +104,19 @@ def _has_type(value: Any, schema: Json) -> bool:
         wanted = (int, float, str)
     else:
         wanted = _PYTHON_TYPES.get(kind or "", (object,))
+    if schema.get("format") == "date-time" and isinstance(value, str):
+        return _is_time(value)
     if isinstance(value, bool) and kind != "boolean":
         return wanted == (object,)  # Python counts booleans as integers
     return isinstance(value, wanted)
+
+
+def _is_time(text: str) -> bool:
+    try:
+        parse_time(text)
+    except ValueError:
+        return False
+    return True
 
 
 def structural_causes(value: Any, schema: Json, path: str = "", *, root: bool = True) -> Iterator[Cause]:

@@ -17,6 +17,22 @@ from infra.local.stack.roles import CLUSTER_ROLES
 
 SERVICE_ACCOUNT = "daas-listener"
 TOKEN_SECONDS = 7 * 24 * 3600
+_PATIENCE_S = 5
+
+
+def check_cluster(admin: Path) -> None:
+    """Whether the cluster answers, before anything is started for it.
+
+    Raises:
+        StackError: the kubeconfig cannot be used, or its cluster cannot be reached or refuses.
+    """
+    api = _connect(admin)
+    try:
+        client.VersionApi(api).get_code(_request_timeout=_PATIENCE_S)
+    except urllib3.exceptions.HTTPError as error:
+        raise _unreachable(admin, error) from None
+    except client.ApiException as error:
+        raise StackError(f"the cluster of {admin} refuses to tell its version: {error.reason}") from None
 
 
 def prepare_cluster(admin: Path, namespace: str, owners: Sequence[str], target: Path) -> Path:
@@ -25,20 +41,33 @@ def prepare_cluster(admin: Path, namespace: str, owners: Sequence[str], target: 
     Raises:
         StackError: the kubeconfig cannot be used, or its cluster cannot be reached or refuses.
     """
-    try:
-        api = config.new_client_from_config(config_file=str(admin))
-    except (config.ConfigException, OSError) as error:
-        raise StackError(f"the kubeconfig {admin} cannot be used: {error}") from None
+    api = _connect(admin)
     try:
         apply(api, listener_manifests(namespace, list(owners), CLUSTER_ROLES))
         token = _service_account_token(api, namespace)
     except urllib3.exceptions.HTTPError as error:
-        raise StackError(f"the cluster of {admin} cannot be reached: {error}") from None
+        raise _unreachable(admin, error) from None
     except client.ApiException as error:
         raise StackError(f"the cluster of {admin} refuses what the listener needs: {error.reason}") from None
     target.touch(mode=0o600)
     target.write_text(token_kubeconfig(_cluster_entry(api.configuration), SERVICE_ACCOUNT, token))
     return target
+
+
+def _connect(admin: Path) -> Any:
+    try:
+        return config.new_client_from_config(config_file=str(admin))
+    except (config.ConfigException, OSError) as error:
+        raise StackError(f"the kubeconfig {admin} cannot be used: {error}") from None
+    except Exception as error:  # noqa: BLE001 - whatever the package's parsers raise for a file that is none
+        # Without the cause: a parser's message quotes what it parsed.
+        raise StackError(f"{admin} is no kubeconfig file ({type(error).__name__})") from None
+
+
+def _unreachable(admin: Path, error: urllib3.exceptions.HTTPError) -> StackError:
+    """Without the client's wrapping of the reason: pool, retries, and the path that was asked."""
+    reason = getattr(error, "reason", None) or error
+    return StackError(f"the cluster of {admin} cannot be reached: {str(reason).rpartition('): ')[2]}")
 
 
 def _service_account_token(api: Any, namespace: str) -> str:

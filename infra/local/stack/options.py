@@ -32,10 +32,16 @@ class StackOptions:
             "--port", type=int, default=cls.port, help="port of the gateway (%(default)s; 0 picks a free one)"
         )
         parser.add_argument(
-            "--finality-ms", type=int, default=cls.finality_ms, help="of the local ledger (%(default)s)"
+            "--finality-ms",
+            type=_milliseconds,
+            default=cls.finality_ms,
+            help="of the local ledger (%(default)s)",
         )
         parser.add_argument(
-            "--checkpoint-ms", type=int, default=cls.checkpoint_ms, help="of the local ledger (%(default)s)"
+            "--checkpoint-ms",
+            type=_milliseconds,
+            default=cls.checkpoint_ms,
+            help="of the local ledger (%(default)s)",
         )
 
     @classmethod
@@ -50,3 +56,9 @@ class StackOptions:
             finality_ms=options.finality_ms,
             checkpoint_ms=options.checkpoint_ms,
         )
+
+
+def _milliseconds(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of milliseconds")
+    return int(text)

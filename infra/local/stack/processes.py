@@ -86,8 +86,9 @@ class Part:
         return self.ready
 
     def last_words(self) -> str:
-        """The last line of the part's log, for the person who wonders why it ended."""
-        lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
+        """The last line of the part's log, for the person who wonders why it ended; not its ready line."""
+        written = self.log.read_text(errors="replace").splitlines()
+        lines = [line for line in written if line.strip() and _ready_line(line) is None]
         return f"{lines[-1].strip()} (all of it: {self.log})" if lines else f"see {self.log}"
 
 
@@ -95,7 +96,6 @@ class Supervisor:
     """Owns the parts of one stack. Start parts from the main thread: the kernel ties them to it."""
 
     def __init__(self, log_directory: Path) -> None:
-        log_directory.mkdir(parents=True, exist_ok=True)
         self._logs = log_directory
         self._parts: list[Part] = []
 
@@ -106,6 +106,7 @@ class Supervisor:
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> Part:
         """Start a part; use :meth:`Part.wait_ready` to wait for it."""
+        self._logs.mkdir(parents=True, exist_ok=True)
         log = self._logs / f"{name}.log"
         with log.open("w") as errors:
             process = subprocess.Popen(

@@ -16,7 +16,7 @@ from pathlib import Path
 from infra.local import aws
 from infra.local.certificates import LocalAuthority, ServerCertificate
 from infra.local.stack.chain import LISTENER_NAMESPACE, Bootstrap, Chain, Services, key_file
-from infra.local.stack.cluster import prepare_cluster
+from infra.local.stack.cluster import check_cluster, prepare_cluster
 from infra.local.stack.kubeconfigs import holders_kubeconfig, token_kubeconfig
 from infra.local.stack.options import StackOptions
 from infra.local.stack.processes import Part, StackError, Supervisor
@@ -144,16 +144,24 @@ class Stack:
 
     def _claim(self) -> int:
         """Make the state directory ours; returns the gateway's port."""
-        refuse_if_running(self._state / "pids.json")
-        self._claimed = True
-        self._keys.mkdir(parents=True, exist_ok=True)
-        self._keys.chmod(0o700)
+        try:
+            refuse_if_running(self._state / "pids.json")
+            self._claimed = True
+            self._keys.mkdir(parents=True, exist_ok=True)
+            self._keys.chmod(0o700)
+        except OSError as error:
+            raise StackError(
+                f"the state directory {self._state} cannot be used ({error.strerror}): say --state"
+            ) from None
         shutil.rmtree(self._state / "listener", ignore_errors=True)
         if shutil.which("node") is None and shutil.which("sui") is None:
             raise StackError(
                 f"Node {MINIMUM_NODE} or newer is needed to compile Move: install it, then again"
             )
-        return free_port(self._options.port)
+        port = free_port(self._options.port)
+        if self._options.kubeconfig is not None:
+            check_cluster(self._options.kubeconfig)
+        return port
 
     def _start(self, name: str, module: str, *arguments: str, **environment: str) -> Part:
         command = [sys.executable, "-m", module, *arguments]
@@ -282,10 +290,9 @@ def free_port(port: int) -> int:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise StackError(
-                f"port {port} cannot be used ({error.strerror}): say --port with another one"
-            ) from None
+        except (OSError, OverflowError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not 0 to 65535"
+            raise StackError(f"port {port} cannot be used ({reason}): say --port with another one") from None
         found: int = probe.getsockname()[1]
     return found
 

@@ -88,17 +88,18 @@ def reconcile_budget(context: Context, namespace: str, name: str, obj: Json | No
     """How many of the selected pods may be evicted now."""
     if obj is None or is_terminating(obj):
         return
-    selector = obj["spec"].get("selector")
+    spec = obj.get("spec") or {}
+    selector = spec.get("selector")
     pods = [
         p
         for p in context.objects(PODS, namespace)
         if match_label_selector(selector, p["metadata"].get("labels") or {})
     ]
     healthy, expected = sum(map(is_ready, pods)), len(pods)
-    if (most := obj["spec"].get("maxUnavailable")) is not None:
+    if (most := spec.get("maxUnavailable")) is not None:
         desired = max(expected - _share(most, expected), 0)
     else:
-        desired = _share(obj["spec"].get("minAvailable", 1), expected)
+        desired = _share(spec.get("minAvailable", 1), expected)
     allowed = max(healthy - desired, 0)
     status: Json = {
         "observedGeneration": obj["metadata"]["generation"],
