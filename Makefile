@@ -29,6 +29,10 @@ test: setup move ## Unit, Move VM, integration and end-to-end tests
 move-test: setup ## Move unit tests (needs sui, or SUI_FRAMEWORK_SOURCES naming a directory with MoveStdlib/ and Sui/)
 	@$(PYTHON) -m infra.local.sui.move_tests move
 
+.PHONY: fuzz
+fuzz: setup move ## Arbitrary calls of the contract against a model of its rules (FUZZ_ARGS="--calls N --seed N")
+	$(PYTHON) -m tests.fuzz $(FUZZ_ARGS)
+
 .PHONY: lint
 lint: setup ## Formatting, ruff, mypy --strict and the import layers
 	$(VENV)/bin/ruff format --check .

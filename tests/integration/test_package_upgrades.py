@@ -115,6 +115,20 @@ async def test_dynamic_fields_are_found_by_every_version(stage: Stage, first: Pu
     assert len(stage.ledger.final.children_of(first.machine)) == 1
 
 
+async def test_versions_change_fields_of_their_own_types_in_turn(stage: Stage, first: Published) -> None:
+    second = await upgraded(stage, first)
+    for _ in range(2):
+        for package in (second, second, second, first.package, first.package, first.package):
+            await stage.call(package, "machine::mark", first.machine)
+    fields = stage.ledger.final.children_of(first.machine)
+    assert [int.from_bytes(one.contents[-8:], "little") for one in fields] == [6, 6]
+    names = {one.type_tag.partition("<")[2].partition(",")[0] for one in fields}
+    assert names == {
+        f"{hex_address(second)}::machine::Mark",
+        f"{hex_address(first.package)}::machine::Slot",
+    }
+
+
 async def test_an_abort_names_the_version_that_ran(stage: Stage, first: Published) -> None:
     second = await upgraded(stage, first)
     for _ in range(10):

@@ -31,6 +31,13 @@ public fun fill(machine: &mut Machine, number: u8, value: u64) {
     dynamic_field::add(&mut machine.id, Slot { number }, value);
 }
 
+public fun mark(machine: &mut Machine) {
+    let slot = Slot { number: 255 };
+    if (!dynamic_field::exists_(&machine.id, slot)) dynamic_field::add(&mut machine.id, slot, 0u64);
+    let count: &mut u64 = dynamic_field::borrow_mut(&mut machine.id, slot);
+    *count = *count + 1;
+}
+
 public(package) fun step(): u64 { 1 }
 
 entry fun polish(_machine: &mut Machine) {}

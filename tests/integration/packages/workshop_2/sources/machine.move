@@ -17,6 +17,8 @@ public struct Turned has copy, drop { turns: u64 }
 
 public struct Plate has key, store { id: UID, of: ID }
 
+public struct Mark has copy, drop, store { size: u64 }
+
 public struct Labelled has copy, drop { plate: ID }
 
 fun init(ctx: &mut TxContext) {
@@ -37,6 +39,13 @@ public fun fill(machine: &mut Machine, number: u8, value: u64) {
 
 public fun drain(machine: &mut Machine, number: u8): u64 {
     dynamic_field::remove(&mut machine.id, Slot { number })
+}
+
+public fun mark(machine: &mut Machine) {
+    let mark = Mark { size: 7 };
+    if (!dynamic_field::exists_(&machine.id, mark)) dynamic_field::add(&mut machine.id, mark, 0u64);
+    let count: &mut u64 = dynamic_field::borrow_mut(&mut machine.id, mark);
+    *count = *count + 1;
 }
 
 public fun label(machine: &Machine, ctx: &mut TxContext): Plate {

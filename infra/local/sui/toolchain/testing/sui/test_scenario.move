@@ -1,8 +1,7 @@
 /// The part of `sui::test_scenario` that our tests use, for framework sources that come without their test modules.
 ///
-/// A scenario is a sequence of transactions. What one shares or transfers, the next ones can take. The inventory
-/// is the VM's own; ids are derived from the number of the transaction, as in the framework's module, so tests may
-/// pin them.
+/// A scenario is a sequence of transactions. What one shares, the next ones can take. The inventory is the VM's own;
+/// ids are derived from the number of the transaction, as in the framework's module, so tests may pin them.
 #[test_only]
 module sui::test_scenario;
 
@@ -49,18 +48,7 @@ public fun next_tx(scenario: &mut Scenario, sender: address): TransactionEffects
     effects
 }
 
-public fun end(scenario: Scenario): TransactionEffects {
-    let Scenario { transaction: _, ctx: _ } = scenario;
-    end_transaction()
-}
-
 public fun ctx(scenario: &mut Scenario): &mut TxContext { &mut scenario.ctx }
-
-public fun sender(scenario: &Scenario): address { scenario.ctx.sender() }
-
-public fun deleted(effects: &TransactionEffects): vector<ID> { effects.deleted }
-
-public fun num_user_events(effects: &TransactionEffects): u64 { effects.num_user_events }
 
 // === Public Functions: the inventory ===
 
@@ -68,43 +56,20 @@ public fun num_user_events(effects: &TransactionEffects): u64 { effects.num_user
 public fun take_shared<T: key>(scenario: &Scenario): T {
     let id = most_recent_id_shared<T>();
     assert!(id.is_some(), ENothingToTake);
-    scenario.take_shared_by_id(id.destroy_some())
+    take_shared_by_id(scenario, id.destroy_some())
 }
-
-public native fun take_shared_by_id<T: key>(scenario: &Scenario, id: ID): T;
 
 public fun return_shared<T: key>(object: T) {
     assert!(was_taken_shared(object::id(&object)), ENotTaken);
     transfer::share_object_impl(object)
 }
 
-/// The object of the type that the sender got last.
-public fun take_from_sender<T: key>(scenario: &Scenario): T {
-    let account = scenario.sender();
-    let id = most_recent_id_for_address<T>(account);
-    assert!(id.is_some(), ENothingToTake);
-    take_from_address_by_id(scenario, account, id.destroy_some())
-}
-
-public fun take_from_sender_by_id<T: key>(scenario: &Scenario, id: ID): T {
-    take_from_address_by_id(scenario, scenario.sender(), id)
-}
-
-public fun return_to_sender<T: key>(scenario: &Scenario, object: T) {
-    assert!(was_taken_from_address(scenario.sender(), object::id(&object)), ENotTaken);
-    transfer::transfer_impl(object, scenario.sender())
-}
-
-public native fun take_from_address_by_id<T: key>(scenario: &Scenario, account: address, id: ID): T;
-
-public native fun most_recent_id_shared<T: key>(): Option<ID>;
-
-public native fun most_recent_id_for_address<T: key>(account: address): Option<ID>;
-
 // === Private Functions ===
 
-native fun was_taken_shared(id: ID): bool;
+native fun take_shared_by_id<T: key>(scenario: &Scenario, id: ID): T;
 
-native fun was_taken_from_address(account: address, id: ID): bool;
+native fun most_recent_id_shared<T: key>(): Option<ID>;
+
+native fun was_taken_shared(id: ID): bool;
 
 native fun end_transaction(): TransactionEffects;
