@@ -4,7 +4,7 @@
 
     minWriteStake: 1 SUI       # least stake of a seal that writes; a role may ask for more
     unbonding: 7d              # from unstaking or revocation until the stake may be withdrawn
-    maxSlash: 1000             # share of all that was ever staked on a seal, in hundredths of a percent
+    maxSlash: 1000             # share of what was staked and not withdrawn, in hundredths of a percent
     maxSeal: 30d               # longest life of a seal
     maxStart: 60s              # how far ahead start_by, finish_by and answer_by may lie
     maxFinish: 10m

@@ -29,7 +29,7 @@ class Policy:
     min_write_stake: int
     unbonding_ms: int
     max_slash_bps: int
-    """Ten-thousandths of all that was ever staked on a seal."""
+    """Ten-thousandths of what was staked on a seal and not withdrawn."""
     max_seal_ms: int
     max_start_ms: int
     max_finish_ms: int

@@ -254,16 +254,17 @@ class Stack:
 
 
 def compiled_contract() -> CompiledPackage:
-    """The contract's bytecode: what ``make move`` wrote, or compiled now.
+    """The contract's bytecode: what ``make move`` wrote, or compiled now if a source is newer.
 
     Raises:
         StackError: it does not compile, or there is no compiler.
     """
-    built = REPOSITORY / "build" / "move" / "bytecode.json"
+    built, package = REPOSITORY / "build" / "move" / "bytecode.json", REPOSITORY / "move"
+    sources = (package / "Move.toml", *(package / "sources").glob("*.move"))
     try:
-        if built.exists():
+        if built.exists() and all(built.stat().st_mtime >= path.stat().st_mtime for path in sources):
             return CompiledPackage.from_json(built.read_text())
-        return compile_package(REPOSITORY / "move")
+        return compile_package(package)
     except CompileError as error:
         raise StackError(f"the contract does not compile: {error}") from None
 
