@@ -73,7 +73,7 @@ class Executor:
         return ApiCall(
             method=envelope.method,
             target=passthrough.target(attributes, envelope.query, self._listener_namespace),
-            headers=passthrough.request_headers(command.requested, envelope),
+            headers=passthrough.request_headers(command.requested, envelope, attributes),
             body=envelope.body,
             timeout_s=timeout_s,
             max_reply_bytes=MAX_RESPONSE_BODY_BYTES,

@@ -2,7 +2,8 @@
 
 The request that runs is the one that was authorised: method and canonical path from the parsed attributes,
 the query as it came (only a watch is given an end, and Secrets of all namespaces leave out the listener's),
-an allowlist of headers, and the holder's identity.
+an allowlist of headers, and the holder's identity (for discovery, which is the same for every holder, that of
+`daas:discovery`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from urllib.parse import parse_qsl, quote, unquote_plus
 
 from k3s_daas.attributes import RequestAttributes
 from k3s_daas.contract.events import ApiRequested
+from k3s_daas.discovery import DISCOVERY_USER, is_discovery
 from k3s_daas.envelope import RequestEnvelope, ResponseEnvelope
 from k3s_daas.headers import admit_request_headers, filter_response_headers
 from k3s_daas.ids import request_id_text, to_hex
@@ -87,8 +89,10 @@ def _without_namespace(query: str, namespace: str) -> str:
     return "&".join([*kept, f"fieldSelector={quote(term, safe='')}"])
 
 
-def request_headers(requested: ApiRequested, envelope: RequestEnvelope) -> list[tuple[str, str]]:
-    """The caller's admitted headers, then who he is.
+def request_headers(
+    requested: ApiRequested, envelope: RequestEnvelope, attributes: RequestAttributes
+) -> list[tuple[str, str]]:
+    """The caller's admitted headers, then who he is. `attributes` are the ones that were authorised.
 
     Raises `ForbiddenError` or `MalformedRequestError` for headers that the gateway should have refused.
     """
@@ -99,16 +103,26 @@ def request_headers(requested: ApiRequested, envelope: RequestEnvelope) -> list[
         *headers,
         # The answer is compressed once, inside its envelope.
         ("Accept-Encoding", "identity"),
-        *impersonation_headers(requested),
+        *impersonation_headers(requested, attributes),
     ]
 
 
-def impersonation_headers(requested: ApiRequested) -> list[tuple[str, str]]:
+def impersonation_headers(requested: ApiRequested, attributes: RequestAttributes) -> list[tuple[str, str]]:
     """Whom the API server takes the caller for. The group is the seal's role; system groups are never named:
-    the API server adds `system:authenticated` itself."""
+    the API server adds `system:authenticated` itself.
+
+    Discovery runs as one user for all, without a role: the gateway keeps the reply for other holders. The
+    extras still say on whose behalf, for the cluster's audit log.
+    """
+    if is_discovery(attributes):
+        identity = [("Impersonate-User", DISCOVERY_USER)]
+    else:
+        identity = [
+            ("Impersonate-User", f"sui:{to_hex(requested.requester)}"),
+            ("Impersonate-Group", f"daas:role:{requested.role}"),
+        ]
     return [
-        ("Impersonate-User", f"sui:{to_hex(requested.requester)}"),
-        ("Impersonate-Group", f"daas:role:{requested.role}"),
+        *identity,
         (_SEAL_HEADER, to_hex(requested.seal)),
         (_REQUEST_ID_HEADER, request_id_text(requested.request_id)),
     ]

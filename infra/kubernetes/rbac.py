@@ -1,8 +1,9 @@
 """The listener's place in a cluster: namespace, service account, and whom it may impersonate.
 
 RBAC's `resourceNames` are literal (no `sui:*`), so the ClusterRole enumerates the owners of seals as users
-and the roles as groups; the extras' values vary, so only their keys are named. The service account can do
-nothing else, and no name that begins with `system:` ever gets in.
+and the roles as groups; the extras' values vary, so only their keys are named. One more user is ours:
+`daas:discovery`, for what every holder may read. The service account can do nothing else, and no name that
+begins with `system:` ever gets in.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from k3s_daas.discovery import DISCOVERY_USER
 
 Manifest = dict[str, Any]
 
@@ -58,6 +61,9 @@ def listener_manifests(
             IMPERSONATOR,
             {"kind": "ServiceAccount", "name": SERVICE_ACCOUNT, "namespace": namespace},
         ),
+        _binding(
+            "daas-discovery", "system:discovery", {"kind": "User", "apiGroup": _RBAC, "name": DISCOVERY_USER}
+        ),
         *(
             _binding(
                 f"daas-role-{role}",
@@ -100,9 +106,7 @@ def apply(api: Any, manifests: Iterable[Manifest]) -> None:
 
 def _impersonator(owners: Sequence[str], roles: Iterable[str]) -> Manifest:
     """An empty `resourceNames` would mean everybody, so a rule without names is left out."""
-    rules: list[Manifest] = []
-    if owners:
-        rules.append(_impersonate("", ["users"], sorted(set(owners))))
+    rules = [_impersonate("", ["users"], [DISCOVERY_USER, *sorted(set(owners))])]
     groups = sorted({role_group(role) for role in roles})
     if groups:
         rules.append(_impersonate("", ["groups"], groups))

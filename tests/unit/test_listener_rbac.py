@@ -25,7 +25,7 @@ def test_users_groups_and_extra_keys_are_enumerated() -> None:
     assert all(rule["verbs"] == ["impersonate"] for rule in rules)
     by_resource = {tuple(rule["resources"]): rule.get("resourceNames") for rule in rules}
     assert by_resource == {
-        ("users",): [OWNER],
+        ("users",): ["daas:discovery", OWNER],
         ("groups",): ["daas:role:operator", "daas:role:viewer"],
         ("userextras/daas.io/seal", "userextras/daas.io/request-id"): None,
     }
@@ -33,7 +33,10 @@ def test_users_groups_and_extra_keys_are_enumerated() -> None:
 
 def test_nobody_to_impersonate_does_not_mean_everybody() -> None:
     rules = rules_of(listener_manifests("daas-system", [], []))
-    assert [rule["resources"][0] for rule in rules] == ["userextras/daas.io/seal"]
+    assert {rule["resources"][0]: rule.get("resourceNames") for rule in rules} == {
+        "users": ["daas:discovery"],
+        "userextras/daas.io/seal": None,
+    }
 
 
 @pytest.mark.parametrize("owner", ["system:admin", "*", "", "sui:0x12", OWNER + "\n", OWNER.upper()])
@@ -57,6 +60,7 @@ def test_each_role_is_bound_to_its_cluster_role() -> None:
     }
     assert bound == {
         "daas-listener": "daas-listener-impersonator",
+        "daas:discovery": "system:discovery",
         "daas:role:viewer": "view",
         "daas:role:operator": "cluster-admin",
     }
@@ -72,6 +76,7 @@ def test_manifests_are_applied_in_order_by_server_side_apply() -> None:
         "/api/v1/namespaces/daas-system/serviceaccounts/daas-listener",
         "/apis/rbac.authorization.k8s.io/v1/clusterroles/daas-listener-impersonator",
         "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/daas-listener-impersonator",
+        "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/daas-discovery",
         "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/daas-role-viewer",
     ]
     assert {(seen.method, seen.header("Content-Type")) for seen in api.seen} == {

@@ -63,6 +63,20 @@ async def test_a_read_is_run_as_the_holder_and_answered(
     assert ("Content-Type", "application/json") in envelope.headers
 
 
+async def test_discovery_is_run_as_one_user_for_all_in_no_group(
+    world: World, api: ScriptedApiServer, tmp_path: Path
+) -> None:
+    requested, event = world.command("GET", "/openapi/v3/apis/apps/v1")
+    async with listener(world, api, tmp_path):
+        world.ledger.publish(event)
+        await until(lambda: requested.request_id in world.answers())
+    [seen] = api.seen
+    assert seen.target == "/openapi/v3/apis/apps/v1"
+    assert seen.header("Impersonate-User") == "daas:discovery"
+    assert seen.header("Impersonate-Group") is None
+    assert seen.header("Impersonate-Extra-daas.io%2Frequest-id") == requested.request_id.hex()
+
+
 async def test_a_mutation_passes_through_untouched(
     world: World, api: ScriptedApiServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
