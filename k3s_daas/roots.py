@@ -49,15 +49,24 @@ class TrustRoots:
     def load(cls, path: Path) -> TrustRoots:
         """From a file that ``dump`` or an operator wrote; ``ConfigurationError`` names file and field."""
         try:
-            document = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
+            text = path.read_text(encoding="utf-8")
         except OSError as error:
             raise ConfigurationError(f"cannot read the trust roots {path}: {error.strerror}") from error
-        except (ValueError, RecursionError) as error:
+        except UnicodeDecodeError as error:
             raise ConfigurationError(f"the trust roots {path} are not JSON: {error}") from error
+        return cls.parse(text, str(path))
+
+    @classmethod
+    def parse(cls, text: str, origin: str) -> TrustRoots:
+        """From the text of such a file; ``ConfigurationError`` names ``origin`` and the field."""
+        try:
+            document = json.loads(text, object_pairs_hook=_unique_keys)
+        except (ValueError, RecursionError) as error:
+            raise ConfigurationError(f"the trust roots {origin} are not JSON: {error}") from error
         try:
             return cls._from_document(document)
         except ConfigurationError as error:
-            raise ConfigurationError(f"the trust roots {path}: {error}") from error
+            raise ConfigurationError(f"the trust roots {origin}: {error}") from error
 
     def dump(self, path: Path) -> None:
         """Writes the file that ``load`` reads; stable order, so that it can be compared and reviewed."""

@@ -25,5 +25,9 @@ class SigningUnavailableError(GatewayUnavailableError):
     """The signing service did not sign."""
 
 
+class ParametersUnavailableError(GatewayUnavailableError):
+    """SSM's Parameter Store did not answer, and it has the roots of trust."""
+
+
 class NotConfiguredError(GatewayUnavailableError):
     """A setting or a root of trust is missing or wrong; the gateway's log has the sentence that names it."""

@@ -12,14 +12,14 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
 
 from chalicelib.dynamodb_store import DynamoDbRequestStore
-from chalicelib.errors import NotConfiguredError, SigningUnavailableError
+from chalicelib.errors import NotConfiguredError, ParametersUnavailableError, SigningUnavailableError
 from chalicelib.gateway import Gateway
 from chalicelib.journey import Log, log_to_stderr
 from chalicelib.loop import EventLoopThread
 from chalicelib.settings import GatewaySettings, settings_from_environment
+from chalicelib.trust_roots import PARAMETER, load_roots
 from k3s_daas.errors import ConfigurationError
 from k3s_daas.ids import to_hex
-from k3s_daas.roots import TrustRoots
 from k3s_daas.sui.grpc import GrpcLedger
 from k3s_daas.sui.kms import KmsSigner
 
@@ -33,6 +33,9 @@ CLIENT_CONFIG = Config(
     # A fixed text: botocore builds its own anew for every call, for half a millisecond.
     user_agent="k3s-daas-gateway",
 )
+
+# What passes by itself; everything else is a wrong name or a missing right.
+_PASSING_SSM_ERRORS = ("InternalServerError", "ServiceUnavailable", "ThrottlingException")
 
 
 class GatewayHolder:
@@ -61,9 +64,10 @@ class GatewayHolder:
 def build_gateway(settings: GatewaySettings, log: Log = log_to_stderr) -> Gateway:
     """The gateway with its real collaborators: boto3's clients and one gRPC endpoint.
 
-    Raises ConfigurationError for anything that does not fit together, SigningUnavailableError if KMS is away.
+    Raises ConfigurationError for anything that does not fit together, SigningUnavailableError if KMS is away,
+    ParametersUnavailableError if the roots are in SSM and it is away.
     """
-    roots = TrustRoots.load(settings.trust_roots_file)
+    roots = load_roots(settings.trust_roots, _read_parameter)
     if settings.executor not in roots.executors:
         raise ConfigurationError("DAAS_EXECUTOR is not among the executors of the trust roots.")
     try:
@@ -94,3 +98,27 @@ def build_gateway(settings: GatewaySettings, log: Log = log_to_stderr) -> Gatewa
         signer=signer,
         log=log,
     )
+
+
+def _read_parameter(name: str) -> str:
+    """A parameter of SSM's Parameter Store, decrypted. Raises ConfigurationError if there is none for us.
+
+    Raises ParametersUnavailableError if SSM does not answer: the next request asks again.
+    """
+    try:
+        client = boto3.session.Session().client("ssm", config=CLIENT_CONFIG)
+        value: str = client.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"]
+        return value
+    except (NoRegionError, NoCredentialsError) as error:
+        raise ConfigurationError(f"The AWS_* settings are incomplete: {error}") from None
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "unknown")
+        if code in _PASSING_SSM_ERRORS:
+            raise ParametersUnavailableError(
+                f"the parameter store does not answer ({code}): try again"
+            ) from error
+        raise ConfigurationError(f"{PARAMETER}: SSM does not give out the parameter ({code}).") from None
+    except BotoCoreError as error:
+        raise ParametersUnavailableError(
+            f"the parameter store does not answer ({type(error).__name__}): try again"
+        ) from error

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import urlsplit
 
+from chalicelib.trust_roots import RootsSource, roots_source
 from k3s_daas.deadlines import DeadlineSettings
 from k3s_daas.errors import ConfigurationError
 from k3s_daas.ids import from_hex
@@ -22,8 +22,8 @@ SINGLE_ENDPOINT_MODES = ("development", "own-node")
 class GatewaySettings:
     """What the operator decides."""
 
-    trust_roots_file: Path
-    """JSON file with the pinned roots of trust (chain, package, cluster, gateways, executors)."""
+    trust_roots: RootsSource
+    """Where the pinned roots of trust are (chain, package, cluster, gateways, executors)."""
 
     sui_endpoint: str
     """URL of the Sui fullnode's gRPC service: ``https://``, or ``http://`` in development."""
@@ -70,7 +70,7 @@ def settings_from_environment(environment: Mapping[str, str]) -> GatewaySettings
             "a single Sui endpoint that somebody else runs could lie about the state of the chain."
         )
     return GatewaySettings(
-        trust_roots_file=Path(_required(environment, "DAAS_TRUST_ROOTS_FILE")),
+        trust_roots=roots_source(environment),
         sui_endpoint=_endpoint(environment, single_endpoint),
         single_endpoint=single_endpoint,
         request_table=_required(environment, "DAAS_REQUEST_TABLE"),

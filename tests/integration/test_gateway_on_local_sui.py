@@ -19,6 +19,7 @@ from chalicelib.gateway import Gateway
 from chalicelib.loop import EventLoopThread
 from chalicelib.routes import create_app
 from chalicelib.settings import GatewaySettings
+from chalicelib.trust_roots import RootsFile
 from moto import mock_aws
 
 from infra.local.aws import create_request_table, create_signing_key
@@ -177,7 +178,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         logged: list[str] = []
         gateway = Gateway(
             settings=GatewaySettings(
-                trust_roots_file=keys / "unused",
+                trust_roots=RootsFile(keys / "unused"),
                 sui_endpoint="unused",
                 single_endpoint="development",
                 request_table="requests",

@@ -22,6 +22,7 @@ from chalicelib.loop import EventLoopThread
 from chalicelib.request_store import RequestStore
 from chalicelib.routes import create_app
 from chalicelib.settings import GatewaySettings
+from chalicelib.trust_roots import RootsFile
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from infra.local.aws import create_request_table, create_signing_key
@@ -296,7 +297,7 @@ class World:
 
 def settings(executor: bytes, deadlines: DeadlineSettings, admission_ttl_ms: int) -> GatewaySettings:
     return GatewaySettings(
-        trust_roots_file=Path("unused"),
+        trust_roots=RootsFile(Path("unused")),
         sui_endpoint="http://127.0.0.1:1",
         single_endpoint="development",
         request_table=TABLE,
