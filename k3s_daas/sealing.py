@@ -59,6 +59,16 @@ def response_info(cluster: bytes, seal: bytes, request_id: bytes) -> bytes:
     return _info(b"k3s-daas/response/v1", cluster, seal, request_id)
 
 
+def request_body_info(cluster: bytes, seal: bytes, request_id: bytes) -> bytes:
+    """HPKE ``info`` of a request's body that is kept outside the chain."""
+    return _info(b"k3s-daas/request-body/v1", cluster, seal, request_id)
+
+
+def response_body_info(cluster: bytes, seal: bytes, request_id: bytes) -> bytes:
+    """HPKE ``info`` of a response's body that is kept outside the chain."""
+    return _info(b"k3s-daas/response-body/v1", cluster, seal, request_id)
+
+
 def _info(domain: bytes, cluster: bytes, seal: bytes, request_id: bytes) -> bytes:
     writer = Writer().byte_vector(domain).address(cluster).address(seal)
     return writer.fixed(request_id, REQUEST_ID_BYTES).finish()

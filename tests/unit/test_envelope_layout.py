@@ -14,6 +14,7 @@ from k3s_daas.envelope import (
     MAX_REQUEST_BODY_BYTES,
     MAX_RESPONSE_BODY_BYTES,
     SIZE_CLASSES,
+    BlobReference,
     RequestEnvelope,
     ResponseEnvelope,
     padded_size,
@@ -32,6 +33,7 @@ REQUEST = RequestEnvelope(
     REPLY_KEY,
 )
 RESPONSE = ResponseEnvelope(409, (("Content-Type", "application/json"), ("Warning", "299 - ü")), b"no")
+BLOB = BlobReference("https://blobs.example/requests/1?X-Amz-Expires=60", 6_144, bytes(range(32)))
 
 
 def pack(fields: bytes, *, version: int = 1, size: int | None = None, tail: bytes = b"") -> bytes:
@@ -58,6 +60,33 @@ def test_a_response_has_golden_bytes() -> None:
         *("07", b"Warning".hex(), "08", "299 - ü".encode().hex(), "02", b"no".hex()),
     )
     assert RESPONSE.to_bcs().hex() == "".join(expected)
+
+
+def test_a_request_with_its_body_elsewhere_has_golden_bytes() -> None:
+    elsewhere = replace(REQUEST, body=b"", body_blob=BLOB, reply_url="https://b.example/r?s")
+    more = (
+        *("01", "31", b"https://blobs.example/requests/1?X-Amz-Expires=60".hex()),
+        *("0018000000000000", bytes(range(32)).hex()),
+        *("15", b"https://b.example/r?s".hex()),
+    )
+    assert elsewhere.to_bcs() == replace(REQUEST, body=b"").to_bcs() + bytes.fromhex("".join(more))
+    assert elsewhere.encode()[0] == 2
+    assert RequestEnvelope.decode(elsewhere.encode()) == elsewhere
+    only_reply = replace(REQUEST, reply_url="https://b.example/r?s")
+    assert only_reply.to_bcs() == REQUEST.to_bcs() + b"\0" + b"\x15https://b.example/r?s"
+    assert RequestEnvelope.decode(only_reply.encode()) == only_reply
+
+
+def test_a_response_with_its_body_elsewhere_has_golden_bytes() -> None:
+    elsewhere = replace(RESPONSE, body=b"", body_blob=replace(BLOB, url=""))
+    more = bytes.fromhex("01" + "00" + "0018000000000000") + bytes(range(32))
+    assert elsewhere.to_bcs() == replace(RESPONSE, body=b"").to_bcs() + more
+    assert elsewhere.encode()[0] == 2
+    assert ResponseEnvelope.decode(elsewhere.encode()) == elsewhere
+
+
+def test_what_needs_no_blob_is_written_as_before() -> None:
+    assert (REQUEST.encode()[0], RESPONSE.encode()[0]) == (1, 1)
 
 
 def test_an_envelope_written_long_ago_is_still_read() -> None:
@@ -143,7 +172,10 @@ def test_a_decompression_bomb_is_refused() -> None:
         (b"", "size class"),
         (bytes(512), "version 0"),
         (bytes(511), "size class"),
-        (pack(RESPONSE.to_bcs(), version=2), "version 2"),
+        (pack(RESPONSE.to_bcs(), version=3), "version 3"),
+        (pack(RESPONSE.to_bcs() + b"\0", version=2), "version 2 for what version 1 says"),
+        (pack(replace(RESPONSE, body=b"", body_blob=BLOB).to_bcs(), version=1), "follow the end"),
+        (pack(replace(RESPONSE, body_blob=BLOB).to_bcs(), version=2), "a body and a blob"),
         (pack(RESPONSE.to_bcs(), size=1024), "beyond its size class"),
         (pack(RESPONSE.to_bcs())[:-1] + b"\x01", "not zero"),
         (pack(RESPONSE.to_bcs(), tail=b"more"), "followed by other bytes"),
@@ -182,13 +214,17 @@ def test_nothing_but_a_refusal_comes_of_junk(junk: bytes) -> None:
         replace(REQUEST, headers=(("Accept", "a\r\nImpersonate-User: root"),)),
         replace(REQUEST, headers=(("", "x"),)),
         replace(REQUEST, reply_key=b"short"),
+        replace(REQUEST, reply_url="https://b.example/ x"),
+        replace(REQUEST, reply_url="https://b.example/" + "x" * 4096),
+        replace(REQUEST, body_blob=BLOB),
+        replace(REQUEST, body=b"", body_blob=replace(BLOB, url="https://b\r\nHost: x")),
     ],
 )
 def test_a_request_that_could_smuggle_another_is_neither_written_nor_read(bad: RequestEnvelope) -> None:
     with pytest.raises(WireFormatError):
         bad.encode()
     with pytest.raises(WireFormatError):
-        RequestEnvelope.decode(pack(bad.to_bcs()))
+        RequestEnvelope.decode(pack(bad.to_bcs(), version=2 if bad.body_blob or bad.reply_url else 1))
 
 
 @pytest.mark.parametrize("status", [0, 101, 199, 600, 65535])
@@ -201,3 +237,4 @@ def test_bodies_headers_and_queries_do_not_reach_a_log() -> None:
     secret = replace(REQUEST, body=b"s3cret", query="token=s3cret", headers=(("Accept", "s3cret"),))
     assert "s3cret" not in repr(secret)
     assert "s3cret" not in repr(replace(RESPONSE, body=b"s3cret"))
+    assert "s3cret" not in repr(replace(BLOB, url="https://b.example/?X-Amz-Signature=s3cret"))
