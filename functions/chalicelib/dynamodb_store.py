@@ -1,18 +1,41 @@
-"""The request store in DynamoDB.
+"""The request store in DynamoDB. docs/dynamodb.md describes the table.
 
-Table: partition key `request_id` (binary), time-to-live attribute `expires_at` (Unix seconds). Every write
-is one conditional item write; there are no transactions and no index.
+One table: partition key `bucket` (string), sort key `id` (binary), time-to-live attribute `expires_at` (Unix
+seconds). A record's bucket is the minute in its request id and one of a few shards, so that a minute can be
+read by key. Every write is one conditional item write; there are no transactions, no scan and no index.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.errors import FenceLostError, RequestAlreadyReservedError, RequestStoreUnavailableError
+from chalicelib.dynamodb_items import (
+    MINUTE_MS,
+    SHARDS,
+    Item,
+    found_instead,
+    is_condition_failure,
+    new_record,
+    number,
+    place_key,
+    record,
+    record_bucket,
+    record_key,
+    unavailable,
+)
+from chalicelib.errors import (
+    AdoptionFailedError,
+    FenceLostError,
+    PlaceTakenError,
+    RequestAlreadyReservedError,
+)
 from chalicelib.request_store import (
     PREDECESSORS,
+    UNFINISHED,
     NewRequest,
     RequestRecord,
     RequestState,
@@ -23,8 +46,9 @@ from chalicelib.request_store import (
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-# Kept a day after the last moment at which an answer can arrive, for whoever looks into a failure.
-KEEP_MS = 24 * 60 * 60 * 1000
+FIRST_FENCE = 1
+# The states of a place.
+PARKED, TAKEN = {"S": "parked"}, {"S": "taken"}
 
 
 class DynamoDbRequestStore:
@@ -36,29 +60,19 @@ class DynamoDbRequestStore:
 
     def reserve(self, request: NewRequest) -> Reservation:
         """See `RequestStore.reserve`."""
-        fence = 1
-        item: dict[str, Any] = {
-            "request_id": {"B": request.request_id},
-            "seal": {"B": request.seal},
-            "state": {"S": RequestState.RESERVED.value},
-            "fence": _number(fence),
-            "arrived_at_ms": _number(request.arrived_at_ms),
-            "start_by_ms": _number(request.start_by_ms),
-            "finish_by_ms": _number(request.finish_by_ms),
-            "answer_by_ms": _number(request.answer_by_ms),
-            "expires_at": _number((request.answer_by_ms + KEEP_MS) // 1000),
-        }
         try:
             self._client.put_item(
-                TableName=self._table, Item=item, ConditionExpression="attribute_not_exists(request_id)"
+                TableName=self._table,
+                Item=new_record(request, FIRST_FENCE),
+                ConditionExpression="attribute_not_exists(id)",
             )
         except ClientError as error:
-            if _is_condition_failure(error):
+            if is_condition_failure(error):
                 raise RequestAlreadyReservedError("this request id is taken: run the command again") from None
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         except BotoCoreError as error:
-            raise _unavailable(error) from error
-        return Reservation(request.request_id, fence)
+            raise unavailable(error) from error
+        return Reservation(request.request_id, FIRST_FENCE)
 
     def record_signed(self, reservation: Reservation, transaction: SignedTransaction) -> Reservation:
         """See `RequestStore.record_signed`."""
@@ -67,7 +81,7 @@ class DynamoDbRequestStore:
             reservation,
             RequestState.SIGNED,
             {
-                "fence": _number(raised.fence),
+                "fence": number(raised.fence),
                 "transaction": {"B": transaction.data},
                 "signature": {"B": transaction.signature},
                 "digest": {"S": transaction.digest},
@@ -81,96 +95,170 @@ class DynamoDbRequestStore:
 
     def record_answered(self, reservation: Reservation, *, status_code: int, response_digest: str) -> None:
         """See `RequestStore.record_answered`."""
-        self._advance(
+        self._finish(
             reservation,
             RequestState.ANSWERED,
-            {"status_code": _number(status_code), "response_digest": {"S": response_digest}},
+            {"status_code": number(status_code), "response_digest": {"S": response_digest}},
         )
 
     def record_refused(self, reservation: Reservation) -> None:
         """See `RequestStore.record_refused`."""
-        self._advance(reservation, RequestState.REFUSED, {})
+        self._finish(reservation, RequestState.REFUSED, {})
 
     def record_expired(self, reservation: Reservation) -> None:
         """See `RequestStore.record_expired`."""
-        self._advance(reservation, RequestState.EXPIRED, {})
+        self._finish(reservation, RequestState.EXPIRED, {})
+
+    def park(
+        self, reservation: Reservation, place: bytes, *, accepted: bool, now_ms: int, until_ms: int
+    ) -> None:
+        """See `RequestStore.park`.
+
+        The record first: a place must never lead to a record that cannot be adopted yet, for its adopter
+        would then submit a second command, and the retry of this one a third.
+        """
+        resume = RequestState.SUBMITTED if accepted else RequestState.SIGNED
+        self._advance(
+            reservation, RequestState.PARKED, {"resume": {"S": resume.value}}, also="ADD parkings :one"
+        )
+        values = {"state": PARKED, "request_id": {"B": reservation.request_id}, "until_ms": number(until_ms)}
+        try:
+            self._update(
+                place_key(place),
+                values | {"expires_at": number((until_ms + MINUTE_MS) // 1000)},
+                condition="attribute_not_exists(id) OR #state <> :state OR #until_ms <= :now",
+                extra={":now": number(now_ms)},
+            )
+        except ClientError as error:
+            if not is_condition_failure(error):
+                raise unavailable(error) from error
+            found = found_instead(error)
+            # Equal to what was to be written: the client repeated a write whose reply was lost.
+            if any(found.get(name) != value for name, value in values.items()):
+                raise PlaceTakenError("another command is parked for the same request") from None
+        except BotoCoreError as error:
+            raise unavailable(error) from error
+
+    def adopt(self, place: bytes, now_ms: int) -> RequestRecord | None:
+        """See `RequestStore.adopt`."""
+        parked = self._get(place_key(place))
+        if parked is None or parked["state"] != PARKED or int(parked["until_ms"]["N"]) <= now_ms:
+            return None
+        taker = {"B": os.urandom(16)}
+        taken = self._take(
+            place_key(place),
+            {"state": TAKEN, "taker": taker},
+            condition="#state = :parked AND request_id = :request",
+            extra={":parked": PARKED, ":request": parked["request_id"]},
+        )
+        if taken is None:
+            return None
+        found = self._take(
+            record_key(bytes(parked["request_id"]["B"])),
+            {"taker": taker},
+            also=", #state = #resume, #fence = #fence + :one",
+            condition="#state = :parked",
+            extra={":parked": PARKED, ":one": number(1)},
+            names=("state", "resume", "fence"),
+        )
+        if found is None:
+            raise AdoptionFailedError
+        return record(found)
+
+    def unfinished(self, minute: int) -> Iterator[RequestRecord]:
+        """See `RequestStore.unfinished`."""
+        states = {f":state{index}": {"S": state.value} for index, state in enumerate(UNFINISHED)}
+        pages = self._client.get_paginator("query")
+        try:
+            for shard in range(SHARDS):
+                for page in pages.paginate(
+                    TableName=self._table,
+                    KeyConditionExpression="#bucket = :bucket",
+                    FilterExpression=f"#state IN ({', '.join(states)})",
+                    ExpressionAttributeNames={"#bucket": "bucket", "#state": "state"},
+                    ExpressionAttributeValues={":bucket": {"S": record_bucket(minute, shard)}, **states},
+                    ConsistentRead=True,
+                ):
+                    yield from map(record, page["Items"])
+        except (ClientError, BotoCoreError) as error:
+            raise unavailable(error) from error
 
     def get(self, request_id: bytes) -> RequestRecord | None:
         """See `RequestStore.get`."""
-        try:
-            answer = self._client.get_item(
-                TableName=self._table, Key={"request_id": {"B": request_id}}, ConsistentRead=True
-            )
-        except (ClientError, BotoCoreError) as error:
-            raise _unavailable(error) from error
-        item = answer.get("Item")
-        return None if item is None else _record(item)
+        item = self._get(record_key(request_id))
+        return None if item is None else record(item)
 
-    def _advance(self, reservation: Reservation, state: RequestState, attributes: dict[str, Any]) -> None:
-        """Move the record to `state`, if fence and present state allow it."""
-        values = {"#state": {"S": state.value}, **{f"#{name}": value for name, value in attributes.items()}}
-        before = {f":before{index}": {"S": prior.value} for index, prior in enumerate(PREDECESSORS[state])}
+    def _get(self, key: Item) -> Item | None:
         try:
-            self._client.update_item(
-                TableName=self._table,
-                Key={"request_id": {"B": reservation.request_id}},
-                UpdateExpression="SET " + ", ".join(f"{name} = :{name[1:]}" for name in values),
-                ConditionExpression=f"#fence = :mine AND #state IN ({', '.join(before)})",
-                ExpressionAttributeNames={name: name[1:] for name in [*values, "#fence"]},
-                ExpressionAttributeValues={
-                    **{f":{name[1:]}": value for name, value in values.items()},
-                    **before,
-                    ":mine": _number(reservation.fence),
-                },
+            answer = self._client.get_item(TableName=self._table, Key=key, ConsistentRead=True)
+        except (ClientError, BotoCoreError) as error:
+            raise unavailable(error) from error
+        return answer.get("Item")
+
+    def _finish(self, reservation: Reservation, state: RequestState, attributes: Item) -> None:
+        self._advance(reservation, state, attributes, also="REMOVE reply_key")
+
+    def _advance(
+        self, reservation: Reservation, state: RequestState, attributes: Item, *, also: str = ""
+    ) -> None:
+        """Move the record to `state`, if fence and present state allow it."""
+        before = {f":before{index}": {"S": prior.value} for index, prior in enumerate(PREDECESSORS[state])}
+        extra: Item = {**before, ":mine": number(reservation.fence)}
+        if ":one" in also:
+            extra[":one"] = number(1)
+        try:
+            self._update(
+                record_key(reservation.request_id),
+                {"state": {"S": state.value}, **attributes},
+                also=f" {also}",
+                condition=f"#fence = :mine AND #state IN ({', '.join(before)})",
+                extra=extra,
+                names=("fence",),
             )
         except ClientError as error:
-            if _is_condition_failure(error):
+            if is_condition_failure(error):
                 raise FenceLostError(
                     "somebody else has taken this command over: run it again only after a look"
                 ) from None
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         except BotoCoreError as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
 
+    def _take(self, key: Item, values: Item, **update: Any) -> Item | None:
+        """One conditional update that only one caller can win; the item as it is then, None for the others.
 
-def _record(item: dict[str, Any]) -> RequestRecord:
-    transaction = None
-    if "transaction" in item:
-        transaction = SignedTransaction(
-            data=bytes(item["transaction"]["B"]),
-            signature=bytes(item["signature"]["B"]),
-            digest=item["digest"]["S"],
+        Raises AdoptionFailedError if nobody knows who won: then nothing may be submitted either.
+        """
+        try:
+            return self._update(key, values, **update)
+        except ClientError as error:
+            if not is_condition_failure(error):
+                raise AdoptionFailedError from error
+            found = found_instead(error)
+            # Ours: the client repeated a write whose reply was lost.
+            return found if found.get("taker") == values["taker"] else None
+        except BotoCoreError as error:
+            raise AdoptionFailedError from error
+
+    def _update(
+        self,
+        key: Item,
+        values: Item,
+        *,
+        condition: str,
+        extra: Item,
+        also: str = "",
+        names: tuple[str, ...] = (),
+    ) -> Item:
+        """One conditional write; returns the new item. Raises the client's errors."""
+        answer = self._client.update_item(
+            TableName=self._table,
+            Key=key,
+            UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in values) + also,
+            ConditionExpression=condition,
+            ExpressionAttributeNames={f"#{name}": name for name in (*values, *names)},
+            ExpressionAttributeValues={**{f":{name}": value for name, value in values.items()}, **extra},
+            ReturnValues="ALL_NEW",
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
         )
-    return RequestRecord(
-        request=NewRequest(
-            request_id=bytes(item["request_id"]["B"]),
-            seal=bytes(item["seal"]["B"]),
-            arrived_at_ms=int(item["arrived_at_ms"]["N"]),
-            start_by_ms=int(item["start_by_ms"]["N"]),
-            finish_by_ms=int(item["finish_by_ms"]["N"]),
-            answer_by_ms=int(item["answer_by_ms"]["N"]),
-        ),
-        state=RequestState(item["state"]["S"]),
-        fence=int(item["fence"]["N"]),
-        transaction=transaction,
-        response_digest=item["response_digest"]["S"] if "response_digest" in item else None,
-        status_code=int(item["status_code"]["N"]) if "status_code" in item else None,
-    )
-
-
-def _number(value: int) -> dict[str, Any]:
-    return {"N": str(value)}
-
-
-def _is_condition_failure(error: ClientError) -> bool:
-    return error.response.get("Error", {}).get("Code") == "ConditionalCheckFailedException"
-
-
-def _unavailable(error: ClientError | BotoCoreError) -> RequestStoreUnavailableError:
-    # The class name only: AWS messages carry account numbers and table names.
-    name = (
-        error.response.get("Error", {}).get("Code")
-        if isinstance(error, ClientError)
-        else type(error).__name__
-    )
-    return RequestStoreUnavailableError(f"the gateway's request store does not answer ({name}): try again")
+        return answer["Attributes"]

@@ -21,6 +21,20 @@ class FenceLostError(GatewayUnavailableError):
     """The record has moved on without this writer: whoever holds the newer fence decides."""
 
 
+class PlaceTakenError(GatewayUnavailableError):
+    """Another record is parked for the same request: this one cannot be found again by its retry."""
+
+
+class AdoptionFailedError(GatewayUnavailableError):
+    """A parked command was being taken up again, and the store failed: nobody may submit it anew."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this command was sent before, and taking it up again failed: it may have run. "
+            "Look at the cluster before you repeat it"
+        )
+
+
 class SigningUnavailableError(GatewayUnavailableError):
     """The signing service did not sign."""
 

@@ -1,18 +1,24 @@
 """The record of each command: the port, and what every store behind it guarantees.
 
     reserved ──▶ signed ──▶ submitted ──▶ answered
-        │           │
-        └───────────┼──▶ refused    the chain refused it: it never ran
-                    └──▶ expired    `start_by` passed before anything was sent: it never ran
+        │         │  ▲        ▲ │  │
+        │         │  │        │ │  └────▶ expired   accepted, and `answer_by` passed without an answer
+        │         ▼  │        │ ▼
+        │        parked ◀────▶ (adopted: back to where it was parked from)
+        │         │
+        └─────────┼──▶ refused    the chain refused it: it never ran
+                  └──▶ expired    `start_by` passed before the chain took it: it never ran
 
-`submitted` without an answer stays so: the command was accepted, and what became of it is on chain.
 `signed` means "may have been submitted": the bytes are on record before anybody sees them, so whoever finds
 such a record can send the same bytes again (same digest, executed once) or look the digest up.
+`parked` means "the caller was told to ask again": whoever repeats that request adopts the record instead of
+submitting a second command. docs/dynamodb.md draws all of it.
 """
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,25 +29,33 @@ class RequestState(enum.StrEnum):
     RESERVED = "reserved"
     SIGNED = "signed"
     SUBMITTED = "submitted"
+    PARKED = "parked"
     ANSWERED = "answered"
     REFUSED = "refused"
     EXPIRED = "expired"
 
 
+UNFINISHED = (RequestState.RESERVED, RequestState.SIGNED, RequestState.SUBMITTED, RequestState.PARKED)
+
 # From which states each state may be reached. `signed` may follow `signed`: new bytes after a definite
-# refusal.
+# refusal. Both `signed` and `submitted` follow `parked` only by `adopt`, which is no row of this table.
 PREDECESSORS: dict[RequestState, tuple[RequestState, ...]] = {
     RequestState.SIGNED: (RequestState.RESERVED, RequestState.SIGNED),
     RequestState.SUBMITTED: (RequestState.SIGNED,),
-    RequestState.ANSWERED: (RequestState.SIGNED, RequestState.SUBMITTED),
-    RequestState.REFUSED: (RequestState.RESERVED, RequestState.SIGNED),
-    RequestState.EXPIRED: (RequestState.RESERVED, RequestState.SIGNED),
+    RequestState.PARKED: (RequestState.SIGNED, RequestState.SUBMITTED),
+    RequestState.ANSWERED: (RequestState.SIGNED, RequestState.SUBMITTED, RequestState.PARKED),
+    RequestState.REFUSED: (RequestState.RESERVED, RequestState.SIGNED, RequestState.PARKED),
+    RequestState.EXPIRED: UNFINISHED,
 }
 
 
 @dataclass(frozen=True)
 class NewRequest:
-    """What is known when a command is reserved. Times are Unix ms."""
+    """What is known when a command is reserved. Times are Unix ms.
+
+    `wrapped_reply_key` is the private half of the key that its answer is sealed for, encrypted for this store
+    (see `parking_keys`); it is empty for a command that is never parked.
+    """
 
     request_id: bytes
     seal: bytes
@@ -49,6 +63,7 @@ class NewRequest:
     start_by_ms: int
     finish_by_ms: int
     answer_by_ms: int
+    wrapped_reply_key: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -78,6 +93,12 @@ class RequestRecord:
     transaction: SignedTransaction | None
     response_digest: str | None
     status_code: int | None
+    parkings: int = 0
+
+    @property
+    def reservation(self) -> Reservation:
+        """The right to write it as it was read."""
+        return Reservation(self.request.request_id, self.fence)
 
 
 class RequestStore(Protocol):
@@ -92,9 +113,16 @@ class RequestStore(Protocol):
     4. A write that returned survives the process and is seen by every later `get`.
     5. A write that raised RequestStoreUnavailableError may or may not have happened; guarantee 2 holds all
        the same.
-    6. Only what is public on chain anyway is stored, plus signatures over it: no token, no body, no query,
-       no key.
-    7. A record may vanish a day after `answer_by`, never before.
+    6. Only what is public on chain anyway is stored, plus signatures over it, plus the reply key wrapped
+       under a key that the store does not have: no token, no body, no query. The wrapped key is gone from
+       the item with the write that answers, refuses or expires it.
+    7. A record may vanish a day after `answer_by`, never before. It is never reused for another command.
+    8. `adopt` succeeds at most once for each `park` that returned, whoever calls and however many at once,
+       and only before `until_ms`. It raises the fence: who parked the record can write it no more.
+    9. `park` returns only if the next `adopt` of that place can find the record. A place holds one parked
+       record; a second one is refused (PlaceTakenError) until the first is adopted or its time is over.
+    10. `unfinished` reads, by key, what was reserved in one minute of the request ids' clock; it may miss
+       what was written in the last second, and nothing else.
     """
 
     def reserve(self, request: NewRequest) -> Reservation:
@@ -118,7 +146,28 @@ class RequestStore(Protocol):
         ...
 
     def record_expired(self, reservation: Reservation) -> None:
-        """`start_by` passed before anything was sent. Raises as `record_signed`."""
+        """Its time is over: see the states. Raises as `record_signed`."""
+        ...
+
+    def park(
+        self, reservation: Reservation, place: bytes, *, accepted: bool, now_ms: int, until_ms: int
+    ) -> None:
+        """Leave the record at `place` (32 bytes) for the next identical request.
+
+        `accepted` says whether the chain is known to have taken the command. Raises PlaceTakenError, and as
+        `record_signed`. Whoever gets an exception must not tell the caller to ask again.
+        """
+        ...
+
+    def adopt(self, place: bytes, now_ms: int) -> RequestRecord | None:
+        """Take over what is parked at `place`; None if nothing is.
+
+        Raises RequestStoreUnavailableError if nothing was taken, AdoptionFailedError if nobody knows.
+        """
+        ...
+
+    def unfinished(self, minute: int) -> Iterator[RequestRecord]:
+        """Records of one minute (Unix time) without a final state. Raises RequestStoreUnavailableError."""
         ...
 
     def get(self, request_id: bytes) -> RequestRecord | None:

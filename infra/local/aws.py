@@ -57,11 +57,17 @@ def kms_client(url: str) -> KMSClient:
 
 
 def create_request_table(client: DynamoDBClient, name: str) -> None:
-    """Create the request table: key ``request_id`` (binary), time-to-live ``expires_at``."""
+    """Create the request table: key ``bucket`` (string) and ``id`` (binary), time-to-live ``expires_at``."""
     client.create_table(
         TableName=name,
-        AttributeDefinitions=[{"AttributeName": "request_id", "AttributeType": "B"}],
-        KeySchema=[{"AttributeName": "request_id", "KeyType": "HASH"}],
+        AttributeDefinitions=[
+            {"AttributeName": "bucket", "AttributeType": "S"},
+            {"AttributeName": "id", "AttributeType": "B"},
+        ],
+        KeySchema=[
+            {"AttributeName": "bucket", "KeyType": "HASH"},
+            {"AttributeName": "id", "KeyType": "RANGE"},
+        ],
         BillingMode="PAY_PER_REQUEST",
     )
     client.update_time_to_live(
@@ -73,6 +79,14 @@ def create_signing_key(client: KMSClient) -> str:
     """Create the gateway's secp256k1 signing key; returns its key id."""
     answer = client.create_key(
         KeySpec="ECC_SECG_P256K1", KeyUsage="SIGN_VERIFY", Description="K3s-DaaS gateway, Sui transactions"
+    )
+    return answer["KeyMetadata"]["KeyId"]
+
+
+def create_parking_key(client: KMSClient) -> str:
+    """Create the KMS key (HMAC_256) that the secrets for parked requests derive from; returns its key id."""
+    answer = client.create_key(
+        KeySpec="HMAC_256", KeyUsage="GENERATE_VERIFY_MAC", Description="K3s-DaaS gateway, parked requests"
     )
     return answer["KeyMetadata"]["KeyId"]
 

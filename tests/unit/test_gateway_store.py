@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import boto3
 import pytest
+from chalicelib.dynamodb_items import record_key
 from chalicelib.dynamodb_store import DynamoDbRequestStore
 from chalicelib.errors import FenceLostError, RequestAlreadyReservedError, RequestStoreUnavailableError
 from chalicelib.request_store import NewRequest, RequestState, SignedTransaction
@@ -91,7 +92,7 @@ def test_a_record_carries_a_time_to_live_after_its_last_answer(
     store: DynamoDbRequestStore, client: DynamoDBClient
 ) -> None:
     store.reserve(REQUEST)
-    item = client.get_item(TableName="requests", Key={"request_id": {"B": REQUEST.request_id}})["Item"]
+    item = client.get_item(TableName="requests", Key=record_key(REQUEST.request_id))["Item"]
     assert int(item["expires_at"]["N"]) * 1000 > REQUEST.answer_by_ms
 
 
