@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 from chalicelib.admission import admit
 from chalicelib.chain import SEAL_CAPACITY, ChainView, CommandState
 from chalicelib.command import AdmittedCommand, SealedCommand, command_transaction, seal_command
+from chalicelib.discovery_cache import DiscoveryCache
+from chalicelib.discovery_replies import DiscoveryReplies
 from chalicelib.errors import GatewayUnavailableError
 from chalicelib.http_request import GatewayRequest
 from chalicelib.journey import Journey, Log, log_to_stderr, where
@@ -81,6 +83,10 @@ class Gateway:
         state_ttl_s = settings.admission_ttl_ms / 1000
         self._chain = ChainView(ledger, reader, ttl_s=state_ttl_s)
         self._tally = CommandTally(keep_s=2 * state_ttl_s, capacity=SEAL_CAPACITY)
+        self._discovery = DiscoveryReplies(
+            DiscoveryCache(ttl_s=settings.discovery_ttl_ms / 1000, max_bytes=settings.discovery_max_bytes),
+            roots.cluster,
+        )
         self._submitter = Submitter(
             ledger=ledger, loop=loop, chain=self._chain, store=store, signer=signer, now_ms=now_ms, log=log
         )
@@ -106,6 +112,22 @@ class Gateway:
     def _serve(self, request: GatewayRequest, journey: Journey) -> GatewayReply:
         with journey.stage("admission"):
             admitted = self._admit(request, journey)
+        left_ms = self._wait_until_ms(request) - self._now_ms()
+        reply, journey.cache = self._discovery.answer(
+            admitted,
+            lambda command: self._command(command, journey),
+            # Time must be left for an own command, if somebody else's brings nothing.
+            patience_s=max(0, left_ms) / 2000,
+        )
+        if journey.cache == "shared":
+            # He waited for somebody else: is he still one who may ask?
+            self._admit(request, journey)
+        elif journey.cache in ("miss", "revalidated"):
+            self._log(json.dumps({"event": "discovery-cache", **self._discovery.counters()}))
+        return reply
+
+    def _command(self, admitted: AdmittedCommand, journey: Journey) -> GatewayReply:
+        """One command through the chain, whatever else is known."""
         with journey.stage("submit"):
             sealed = seal_command(admitted, self._settings, self._roots.cluster, self._now_ms())
             journey.request_id = sealed.request_id

@@ -38,6 +38,8 @@ class Journey:
     attributes: RequestAttributes | None = None
     request_digest: str | None = None
     response_digest: str | None = None
+    cache: str | None = None
+    """What the cache of discovery had to do with the reply; `hit` means that nothing reached the chain."""
     durations: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -54,8 +56,10 @@ class Journey:
 
     def headers(self) -> list[tuple[str, str]]:
         """The diagnostic headers of the reply."""
-        timing = ", ".join(f"{name};dur={ms:.1f}" for name, ms in self._stages().items())
-        found = [("Server-Timing", timing)]
+        timing = [f"{name};dur={ms:.1f}" for name, ms in self._stages().items()]
+        if self.cache is not None:
+            timing.append(f"cache;desc={self.cache}")
+        found = [("Server-Timing", ", ".join(timing))]
         if self.request_id is not None:
             found.append((REQUEST_ID_HEADER, request_id_text(self.request_id)))
         if self.request_digest is not None:
@@ -75,6 +79,7 @@ class Journey:
             fields["seal"] = to_hex(self.seal)
         if self.attributes is not None:
             fields.update(_public(self.attributes))
+        fields["cache"] = self.cache
         fields["request_digest"] = self.request_digest
         fields["response_digest"] = self.response_digest
         fields["ms"] = {name: round(ms, 1) for name, ms in self._stages().items()}

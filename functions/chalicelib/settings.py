@@ -54,6 +54,13 @@ class GatewaySettings:
     max_body_bytes: int = 3 * 1024 * 1024
     """Largest request body, as at the API server; after compression 96 KiB of ciphertext count."""
 
+    discovery_ttl_ms: int = 30_000
+    """How long a reply to discovery is kept. A definition that somebody changes on another way than through
+    this process is seen by then."""
+
+    discovery_max_bytes: int = 16 * 1024 * 1024
+    """What kept replies to discovery may take of this process's memory."""
+
     watch_seconds: int = 2
     """Longest watch: a reply is complete or absent, so a watch is cut into short ones."""
 
@@ -79,6 +86,10 @@ def settings_from_environment(environment: Mapping[str, str]) -> GatewaySettings
         deadlines=DeadlineSettings.from_environment(environment),
         gas_budget=_positive(environment, "DAAS_GAS_BUDGET", GatewaySettings.gas_budget),
         admission_ttl_ms=_positive(environment, "DAAS_ADMISSION_TTL_MS", GatewaySettings.admission_ttl_ms),
+        discovery_ttl_ms=_positive(environment, "DAAS_DISCOVERY_TTL_MS", GatewaySettings.discovery_ttl_ms),
+        discovery_max_bytes=_positive(
+            environment, "DAAS_DISCOVERY_MAX_BYTES", GatewaySettings.discovery_max_bytes
+        ),
     )
 
 
