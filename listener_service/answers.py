@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from k3s_daas.blobs.store import BlobAlteredError, BlobMissingError, BlobUnavailableError
+from k3s_daas.errors import DaasError
 from k3s_daas.status import Cause, StatusError
 from listener_service.api_server import (
     ApiServerError,
@@ -9,6 +11,16 @@ from listener_service.api_server import (
     NotStartedError,
     ReplyTimeoutError,
     ReplyTooLargeError,
+)
+from listener_service.blobs import BlobRefusedError, BlobTooLargeError
+
+# What is none of these was altered: it has its hash, and does not open.
+_BODY_NOT_READ: tuple[tuple[type[DaasError], int, str, str], ...] = (
+    (BlobTooLargeError, 413, "RequestEntityTooLarge", "BlobTooLarge"),
+    (BlobRefusedError, 502, "BadGateway", "BlobRefused"),
+    (BlobMissingError, 502, "BadGateway", "BlobMissing"),
+    (BlobAlteredError, 502, "BadGateway", "BlobAltered"),
+    (BlobUnavailableError, 503, "ServiceUnavailable", "BlobUnavailable"),
 )
 
 
@@ -31,6 +43,43 @@ def by_reference() -> StatusError:
         "nothing was run: send less at once",
         causes=(Cause("PayloadByReference", "the command came with a payload reference"),),
     )
+
+
+def body_not_read(error: DaasError) -> StatusError:
+    """The request's body is outside the chain and cannot be had; nothing was run."""
+    code, reason, cause = 502, "BadGateway", "BlobAltered"
+    for row in _BODY_NOT_READ:
+        if isinstance(error, row[0]):
+            _, code, reason, cause = row
+            break
+    return StatusError(
+        code,
+        reason,
+        f"the request's body, which is kept outside the chain, cannot be read: {error}. "
+        "Nothing was run: run it again, or ask the cluster's operator",
+        causes=(Cause(cause, str(error)),),
+    )
+
+
+def no_blobs() -> StatusError:
+    """501: this listener deals with no blob store."""
+    return StatusError(
+        501,
+        "NotImplemented",
+        "the request's body is kept outside the chain, and this listener is told of no blob store "
+        "(DAAS_BLOB_HOSTS): nothing was run, send less at once",
+        causes=(Cause("BlobsNotConfigured", "DAAS_BLOB_HOSTS is not set"),),
+    )
+
+
+def reply_not_kept(*, is_read: bool) -> StatusError:
+    """502: the reply is too large for the chain, and the blob store did not take it."""
+    what = (
+        "the reply is too large for the chain, and the blob store did not take it: try again, or ask for less"
+        if is_read
+        else "the command was run, but the blob store did not take its reply: read the object instead"
+    )
+    return StatusError(502, "BadGateway", what, causes=(Cause("BlobNotKept", "the blob store"),))
 
 
 def outcome_unknown(what_happened: str) -> StatusError:

@@ -16,6 +16,7 @@ from k3s_daas.ids import to_hex
 from k3s_daas.sui.grpc import GrpcLedger
 from k3s_daas.sui.ledger import EventFilter, Ledger, ServiceInfo
 from listener_service.api_server import ApiServer, load_configuration
+from listener_service.blobs import BlobClient
 from listener_service.clock import Clock, SystemClock
 from listener_service.event_source import LedgerEventSource, ReplayPlan
 from listener_service.executor import Executor
@@ -41,6 +42,7 @@ class Listener:
     ledger: Ledger
     journal: JournalWriter
     executor: Executor
+    blobs: BlobClient | None
     watermark: int | None
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -50,6 +52,8 @@ class Listener:
     async def close(self) -> None:
         """Releases connections, threads and files."""
         self.executor.close()
+        if self.blobs is not None:
+            self.blobs.close()
         await self.journal.close()
         await self.ledger.close()
 
@@ -92,6 +96,7 @@ async def assemble(
         listener_namespace=settings.listener_namespace,
         clock=clock,
     )
+    blobs = None if settings.blob_places is None else BlobClient(settings.blob_places, clock=clock)
     service = ListenerService(
         source=_source(ledger, identity, cluster, clock, on_ready),
         verifier=Verifier(
@@ -102,11 +107,17 @@ async def assemble(
             sealing_key=identity.sealing_key,
             listener_namespace=settings.listener_namespace,
             clock=clock,
+            blobs=blobs,
         ),
         journal=journal,
         executor=executor,
         responder=Responder(
-            ledger=ledger, roots=roots, signer=identity.signer, gas_budget=settings.gas_budget, clock=clock
+            ledger=ledger,
+            roots=roots,
+            signer=identity.signer,
+            gas_budget=settings.gas_budget,
+            clock=clock,
+            blobs=blobs,
         ),
         reader=reader,
         concurrency=settings.concurrency,
@@ -114,7 +125,7 @@ async def assemble(
         birth_ms=birth_ms,
         clock=clock,
     )
-    return Listener(service, ledger, journal, executor, watermark)
+    return Listener(service, ledger, journal, executor, blobs, watermark)
 
 
 def _source(

@@ -4,15 +4,19 @@ log.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from k3s_daas.errors import DaasError
+from k3s_daas.payload import MAX_CIPHERTEXT_BYTES
 from k3s_daas.status import StatusError
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyTo:
     """All that an answer needs: which request, the HPKE public key to seal it for, and until when (Unix ms).
+
+    A body that does not fit goes to `upload_url` (presigned, a secret), if there is one; `max_inline_bytes`
+    is what the cluster takes.
 
     Without `reply_key` (its request cannot be opened) the answer is public: nothing but a sentence of ours.
     """
@@ -21,6 +25,8 @@ class ReplyTo:
     request_id: bytes
     reply_key: bytes | None
     answer_by_ms: int
+    upload_url: str = field(default="", repr=False)
+    max_inline_bytes: int = MAX_CIPHERTEXT_BYTES
 
 
 class UnbelievableError(DaasError):

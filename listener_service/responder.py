@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from k3s_daas.blobs.bodies import seal_body
+from k3s_daas.blobs.store import BlobError, reference_to
 from k3s_daas.contract.aborts import abort_name
 from k3s_daas.contract.calls import Response, SharedRef, store_response
-from k3s_daas.envelope import ResponseEnvelope
+from k3s_daas.envelope import MAX_RESPONSE_BODY_BYTES, ResponseEnvelope
 from k3s_daas.errors import LedgerUnavailableError, PayloadTooLargeError, TransactionRefusedError
-from k3s_daas.payload import split
+from k3s_daas.payload import MAX_CIPHERTEXT_BYTES, split
 from k3s_daas.roots import TrustRoots
-from k3s_daas.sealing import SealingPublicKey, response_info
+from k3s_daas.sealing import SealingPublicKey, response_body_info, response_info
+from k3s_daas.status import StatusError
 from k3s_daas.sui.ledger import EpochInfo, ExecutionOutcome, Ledger
 from k3s_daas.sui.signers import TransactionSigner
 from k3s_daas.sui.transactions import AddressBalanceGas, PtbBuilder
 from listener_service import answers, passthrough
 from listener_service.backoff import Backoff
+from listener_service.blobs import BlobClient
 from listener_service.clock import Clock, SystemClock
 from listener_service.refusal import ReplyTo
 
@@ -31,6 +35,8 @@ _log = logging.getLogger(__name__)
 # Compressing and sealing more than this takes long enough to be felt by the other commands on the loop.
 _INLINE_BYTES = 64 * 1024
 _REMEMBERED_REFS = 10_000
+# How long the blob store may take for a body.
+_UPLOAD_S = 20.0
 
 
 @dataclass(slots=True)
@@ -42,35 +48,65 @@ class Responder:
     signer: TransactionSigner
     gas_budget: int
     clock: Clock = field(default_factory=SystemClock)
+    blobs: BlobClient | None = None
     _epoch: EpochInfo | None = None
     _refs: dict[bytes, SharedRef] = field(default_factory=dict)
 
     async def answer(self, reply_to: ReplyTo, envelope: ResponseEnvelope, *, is_read: bool) -> None:
-        """Stores the answer, or a 413 in its place if it does not fit. Gives up when `answer_by` passes."""
-        too_large = passthrough.status_response(answers.reply_too_large(is_read=is_read), reply_to.request_id)
-        try:
-            outcome = await self._store(reply_to, envelope)
-            if outcome is not None and _is_too_large(outcome):
-                # The cluster's own limit may be lower than what a transaction carries.
-                outcome = await self._store(reply_to, too_large)
-        except PayloadTooLargeError as error:
-            _log.info("reply too large", extra={"size": error.size, "limit": error.limit})
-            outcome = await self._store(reply_to, too_large)
+        """Stores the answer: its body elsewhere if the chain does not take it, a Status in its place if
+        nobody does. Gives up when `answer_by` passes.
+        """
+        outcome = await self._store(reply_to, await self._fitting(reply_to, envelope, is_read=is_read))
+        if outcome is not None and _is_too_large(outcome):
+            # The cluster's own limit was lowered since the command was read.
+            too_large = answers.reply_too_large(is_read=is_read)
+            outcome = await self._store(reply_to, self._refusal(reply_to, too_large))
         if outcome is None:
             _log.error("the request was not answered before answer_by", extra={"status": envelope.status})
         else:
             _log_outcome(outcome)
 
-    async def _store(self, reply_to: ReplyTo, envelope: ResponseEnvelope) -> ExecutionOutcome | None:
-        """What became of the answer's transaction; None if `answer_by` passed first.
+    async def _fitting(self, reply_to: ReplyTo, envelope: ResponseEnvelope, *, is_read: bool) -> Response:
+        """The answer as the cluster takes it."""
+        try:
+            try:
+                return await self._inline(reply_to, envelope)
+            except PayloadTooLargeError:
+                if self.blobs is None or not reply_to.upload_url:
+                    raise
+                return await self._elsewhere(self.blobs, reply_to, envelope)
+        except PayloadTooLargeError as error:
+            _log.info("reply too large", extra={"size": error.size, "limit": error.limit})
+            return self._refusal(reply_to, answers.reply_too_large(is_read=is_read))
+        except BlobError as error:
+            _log.error("reply not kept outside the chain", extra={"error": str(error)})
+            return self._refusal(reply_to, answers.reply_not_kept(is_read=is_read))
 
-        Raises `PayloadTooLargeError` if no transaction can carry it.
-        """
+    async def _inline(self, reply_to: ReplyTo, envelope: ResponseEnvelope) -> Response:
+        """Raises `PayloadTooLargeError` if no transaction, or not the cluster, takes it."""
         if len(envelope.body) > _INLINE_BYTES:
-            chunks = await asyncio.to_thread(self._seal, reply_to, envelope)
-        else:
-            chunks = self._seal(reply_to, envelope)
-        response = Response(reply_to.request_id, envelope.status, chunks)
+            return await asyncio.to_thread(self._seal, reply_to, envelope)
+        return self._seal(reply_to, envelope)
+
+    async def _elsewhere(self, blobs: BlobClient, reply_to: ReplyTo, envelope: ResponseEnvelope) -> Response:
+        """Stores the body where the request said; the sealed answer names its size and hash."""
+        assert reply_to.reply_key is not None, "an upload URL comes with a reply key"
+        key = SealingPublicKey.from_bytes(reply_to.reply_key)
+        info = response_body_info(self.roots.cluster, reply_to.seal, reply_to.request_id)
+        sealed = await asyncio.to_thread(
+            seal_body, key, envelope.body, info, what="response", limit=MAX_RESPONSE_BODY_BYTES
+        )
+        await blobs.upload(reply_to.upload_url, sealed, timeout_s=_UPLOAD_S)
+        blob = await asyncio.to_thread(reference_to, "", sealed)
+        return self._seal(reply_to, ResponseEnvelope(envelope.status, envelope.headers, b"", blob))
+
+    def _refusal(self, reply_to: ReplyTo, status: StatusError) -> Response:
+        """A sentence instead of the answer; nothing smaller could be said, so the contract decides on it."""
+        everybody = replace(reply_to, max_inline_bytes=MAX_CIPHERTEXT_BYTES)
+        return self._seal(everybody, passthrough.status_response(status, reply_to.request_id))
+
+    async def _store(self, reply_to: ReplyTo, response: Response) -> ExecutionOutcome | None:
+        """What became of the answer's transaction; None if `answer_by` passed first."""
         backoff = Backoff(base_s=0.1, cap_s=5.0)
         signed: tuple[bytes, bytes] | None = None
         while self.clock.now_ms() <= reply_to.answer_by_ms:
@@ -85,12 +121,17 @@ class Responder:
             await self.clock.sleep(backoff.next_delay_s())
         return None
 
-    def _seal(self, reply_to: ReplyTo, envelope: ResponseEnvelope) -> list[bytes]:
-        if reply_to.reply_key is None:
-            return split(envelope.encode())
-        key = SealingPublicKey.from_bytes(reply_to.reply_key)
-        info = response_info(self.roots.cluster, reply_to.seal, reply_to.request_id)
-        return split(key.seal(envelope.encode(), info))
+    def _seal(self, reply_to: ReplyTo, envelope: ResponseEnvelope) -> Response:
+        sealed = envelope.encode()
+        if reply_to.reply_key is not None:
+            key = SealingPublicKey.from_bytes(reply_to.reply_key)
+            sealed = key.seal(sealed, response_info(self.roots.cluster, reply_to.seal, reply_to.request_id))
+        if len(sealed) > reply_to.max_inline_bytes:
+            limit = reply_to.max_inline_bytes
+            raise PayloadTooLargeError(
+                f"the sealed answer is over the cluster's {limit} bytes", size=len(sealed), limit=limit
+            )
+        return Response(reply_to.request_id, envelope.status, split(sealed))
 
     async def _build(self, reply_to: ReplyTo, response: Response) -> tuple[bytes, bytes]:
         """Transaction bytes and signature. In steady state nothing is asked of the endpoint for it."""

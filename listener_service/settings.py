@@ -18,8 +18,14 @@ from k3s_daas.ids import to_hex
 from k3s_daas.roots import TrustRoots
 from k3s_daas.sealing import SealingPrivateKey
 from k3s_daas.sui.signers import FileSigner
+from listener_service.blobs import LOOPBACK, BlobPlaces
 
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
+_BLOB_HOST = re.compile(
+    r"(?P<host>[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?)(:(?P<port>[1-9][0-9]{0,4}))?", re.ASCII
+)
+# What a resolver would read as an address: the last label is a number, in whatever base.
+_ENDS_IN_A_NUMBER = re.compile(r"(^|\.)([0-9]+|0x[0-9a-f]*)$", re.ASCII)
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _SINGLE_ENDPOINT_MODES = ("development", "own-node")
 
@@ -62,6 +68,11 @@ class ListenerSettings:
     drain_ms: int = 2_000
     """DAAS_DRAIN_MS: how long SIGTERM waits for commands in work."""
 
+    blob_places: BlobPlaces | None = None
+    """DAAS_BLOB_HOSTS: hosts (`host` or `host:port`, separated by commas) that bodies larger than a
+    transaction may be read from and written to, over https. Without it such commands are refused.
+    DAAS_BLOB_PLAIN_HTTP=loopback lets 127.0.0.1 do without TLS, in development only."""
+
     gas_budget: int = 50_000_000
     """DAAS_GAS_BUDGET: MIST that an answer may cost at most; each answer in flight reserves as much."""
 
@@ -94,6 +105,7 @@ class ListenerSettings:
             resume_after_checkpoint=read.optional_number("DAAS_RESUME_AFTER_CHECKPOINT", 0, 2**63 - 1),
             concurrency=read.number("DAAS_CONCURRENCY", 32, 1, 1024),
             drain_ms=read.number("DAAS_DRAIN_MS", 2_000, 0, 600_000),
+            blob_places=read.blob_places(development=single_endpoint == "development"),
             gas_budget=read.number("DAAS_GAS_BUDGET", 50_000_000, 1_000_000, 50_000_000_000),
             log_level=read.choice("DAAS_LOG_LEVEL", _LOG_LEVELS, "how much is logged", default="info"),
         )
@@ -144,6 +156,20 @@ class _Environment:
             raise ConfigurationError(f"{name} is {value!r}, which is no Kubernetes namespace")
         return value
 
+    def blob_places(self, *, development: bool) -> BlobPlaces | None:
+        plain = self.optional("DAAS_BLOB_PLAIN_HTTP")
+        if plain not in (None, "loopback"):
+            raise ConfigurationError(f"DAAS_BLOB_PLAIN_HTTP is {plain!r}: only 'loopback' can do without TLS")
+        if plain is not None and not development:
+            raise ConfigurationError(
+                "DAAS_BLOB_PLAIN_HTTP is for DAAS_SINGLE_ENDPOINT=development only: unset it"
+            )
+        text = self.optional("DAAS_BLOB_HOSTS")
+        if text is None:
+            return None
+        hosts = frozenset(_blob_host(entry.strip(), plain=plain is not None) for entry in text.split(","))
+        return BlobPlaces(hosts, plain_loopback=plain is not None)
+
     def number(self, name: str, default: int, least: int, most: int) -> int:
         value = self.optional_number(name, least, most)
         return default if value is None else value
@@ -155,6 +181,20 @@ class _Environment:
         if not (text.isascii() and text.isdecimal()) or not least <= int(text) <= most:
             raise ConfigurationError(f"{name} is {text!r}: give a whole number from {least} to {most}")
         return int(text)
+
+
+def _blob_host(entry: str, *, plain: bool) -> str:
+    """`host:port`. Addresses are refused: no certificate is for the ones that an attacker would like, such as
+    the metadata service's.
+    """
+    match = _BLOB_HOST.fullmatch(entry.lower())
+    if match is None or int(match["port"] or 443) > 65_535:
+        raise ConfigurationError(
+            f"DAAS_BLOB_HOSTS names {entry!r}: give host names, each with :port if it is not 443"
+        )
+    if _ENDS_IN_A_NUMBER.search(match["host"]) and not (plain and match["host"] == LOOPBACK):
+        raise ConfigurationError(f"DAAS_BLOB_HOSTS names the address {entry!r}: give the name of a host")
+    return f"{match['host']}:{match['port'] or 443}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from cryptography.exceptions import InvalidSignature
@@ -22,11 +22,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from k3s_daas.attributes import RequestAttributes, parse_attributes
 from k3s_daas.bearer import Claims
+from k3s_daas.blobs.bodies import open_body
+from k3s_daas.blobs.store import BlobError
 from k3s_daas.contract.calls import Command, PayloadReference
 from k3s_daas.contract.events import API_REQUEST, ApiRequested, is_event
 from k3s_daas.contract.objects import ClusterState, GrantState, SealState
 from k3s_daas.contract.reader import ContractReader
-from k3s_daas.envelope import RequestEnvelope
+from k3s_daas.envelope import MAX_REQUEST_BODY_BYTES, BlobReference, RequestEnvelope
 from k3s_daas.errors import (
     LedgerUnavailableError,
     MalformedRequestError,
@@ -35,12 +37,13 @@ from k3s_daas.errors import (
 )
 from k3s_daas.payload import join, payload_hash
 from k3s_daas.roots import TrustRoots
-from k3s_daas.sealing import SealingPrivateKey, SealingPublicKey, request_info
+from k3s_daas.sealing import SealingPrivateKey, SealingPublicKey, request_body_info, request_info
 from k3s_daas.status import StatusError, from_error
 from k3s_daas.sui.ledger import ChainEvent, Ledger, SignedTransaction
 from listener_service import answers
 from listener_service.authorised_call import authorised_command
 from listener_service.backoff import Backoff
+from listener_service.blobs import BlobClient
 from listener_service.clock import Clock, SystemClock
 from listener_service.refusal import NotForUsError, RefusedCommandError, ReplyTo, UnbelievableError
 from listener_service.standing import check_standing, mismatch
@@ -57,6 +60,8 @@ _ENDPOINT_PATIENCE_MS = 900_000
 _CLOCK_SKEW_MS = 60_000
 # Pause and role changes take effect within this time.
 _CLUSTER_AGE_MS = 1_000
+# How long a body outside the chain may take; `start_by` may come earlier.
+_BLOB_PATIENCE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -89,6 +94,7 @@ class Verifier:
     sealing_key: SealingPrivateKey
     listener_namespace: str
     clock: Clock = field(default_factory=SystemClock)
+    blobs: BlobClient | None = None
     _cluster_read: tuple[int, asyncio.Future[ClusterState]] | None = None
 
     def decode(self, event: ChainEvent) -> ApiRequested:
@@ -125,11 +131,18 @@ class Verifier:
             raise UnbelievableError("wrong-seal", "cluster or role of the seal are not the event's")
         payload = _inline(requested, command)
         envelope = self._open(requested, payload)
-        reply_to = ReplyTo(requested.seal, requested.request_id, envelope.reply_key, requested.answer_by_ms)
+        reply_to = ReplyTo(
+            requested.seal,
+            requested.request_id,
+            envelope.reply_key,
+            requested.answer_by_ms,
+            envelope.reply_url,
+            state.cluster.policy.max_inline_bytes,
+        )
         attributes = self._attributes(requested, envelope, reply_to)
         verified = VerifiedCommand(requested, attributes, envelope, reply_to)
         self._check_standing(verified, state)
-        return verified
+        return verified if envelope.body_blob is None else await self._complete(verified, envelope.body_blob)
 
     async def verify_again(self, command: VerifiedCommand) -> None:
         """For a command that had to wait: whether it may still run, as of now.
@@ -137,6 +150,25 @@ class Verifier:
         Raises `RefusedCommandError`, and `UnbelievableError` if the endpoint cannot be asked.
         """
         self._check_standing(command, await self._state(command.requested))
+
+    async def _complete(self, command: VerifiedCommand, blob: BlobReference) -> VerifiedCommand:
+        """The command with its body from outside the chain; asked for only once all else is in order."""
+        requested, reply_to = command.requested, command.reply_to
+        if self.blobs is None:
+            raise RefusedCommandError("no-blobs", answers.no_blobs(), reply_to)
+        left_s = max(0.0, (requested.start_by_ms - self.clock.now_ms()) / 1000)
+        info = request_body_info(requested.cluster, requested.seal, requested.request_id)
+        try:
+            sealed = await self.blobs.fetch(blob, timeout_s=min(left_s, _BLOB_PATIENCE_S))
+            body = await asyncio.to_thread(
+                open_body, self.sealing_key, sealed, info, limit=MAX_REQUEST_BODY_BYTES
+            )
+        except (BlobError, SealedDataError, WireFormatError) as error:
+            raise RefusedCommandError("body-blob", answers.body_not_read(error), reply_to) from error
+        complete = replace(command, envelope=replace(command.envelope, body=body, body_blob=None))
+        # Nobody shall be revoked in vain because his body was under way.
+        await self.verify_again(complete)
+        return complete
 
     async def _state(self, requested: ApiRequested) -> _State:
         """What decides now. The contract decided the same when it accepted the command."""
