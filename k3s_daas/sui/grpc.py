@@ -73,6 +73,9 @@ class GrpcLedger:
         self._execute_timeout_s = execute_timeout_s
         self._idle_timeout_s = idle_timeout_s
 
+    def __str__(self) -> str:
+        return str(self._connection)
+
     async def service_info(self) -> ServiceInfo:
         info = await self._read(lambda channel: v2.LedgerServiceStub(channel).get_service_info())
         moment = messages.required(info.timestamp, "the endpoint's timestamp")
