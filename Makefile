@@ -71,6 +71,10 @@ move: build/move/bytecode.json ## Compile the contract, as `sui move build --dum
 build/move/bytecode.json: $(MOVE_SOURCES) $(MOVE_COMPILER) | $(READY)
 	$(PYTHON) -m infra.local.sui.compiler move $@
 
+.PHONY: package
+package: setup ## The gateway for AWS: build/package/deployment.zip and sam.json (docs/deployment.md)
+	$(PYTHON) -m infra.aws.package build/package
+
 .PHONY: clean
 clean: ## Remove what was built and the local state, not the virtual environment
 	rm -rf build .daas
