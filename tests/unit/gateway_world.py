@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +200,7 @@ class World:
         *,
         deadlines: DeadlineSettings | None = None,
         admission_ttl_ms: int = 1_000,
+        discovery_ttl_ms: int = 30_000,
         wrap_store: Callable[[RequestStore], RequestStore] = lambda store: store,
         wrap_signer: Callable[[TransactionSigner], TransactionSigner] = lambda signer: signer,
     ) -> None:
@@ -217,7 +218,10 @@ class World:
             gateways={self.signer.address: self.signer.public_key},
             executors={self.executor.address: self.executor.public_key},
         )
-        self.settings = settings(self.executor.address, deadlines or DeadlineSettings(), admission_ttl_ms)
+        self.settings = replace(
+            settings(self.executor.address, deadlines or DeadlineSettings(), admission_ttl_ms),
+            discovery_ttl_ms=discovery_ttl_ms,
+        )
         self.logged: list[str] = []
         self.loop = EventLoopThread()
         self.gateway = Gateway(
