@@ -5,22 +5,22 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from chalicelib.admission import check_payload
+from chalicelib.bodies import seal_request
 from chalicelib.chain import CommandState
 from chalicelib.http_request import GatewayRequest
 from chalicelib.settings import GatewaySettings
 from chalicelib.unsupported import bounded_watch_query
 from k3s_daas.attributes import RequestAttributes
 from k3s_daas.bearer import BearerToken
+from k3s_daas.blobs.store import BlobStore
 from k3s_daas.contract.attributes import OnChainAttributes
 from k3s_daas.contract.calls import Command, execute_command
 from k3s_daas.contract.usage import command_deposit
 from k3s_daas.deadlines import Deadlines
 from k3s_daas.envelope import RequestEnvelope
 from k3s_daas.ids import new_request_id
-from k3s_daas.payload import split
 from k3s_daas.roots import TrustRoots
-from k3s_daas.sealing import SealingPrivateKey, SealingPublicKey, request_info
+from k3s_daas.sealing import SealingPrivateKey, SealingPublicKey
 from k3s_daas.sui.ledger import EpochInfo
 from k3s_daas.sui.transactions import AddressBalanceGas, PtbBuilder
 
@@ -60,11 +60,11 @@ class SealedCommand:
 
 
 def seal_command(
-    admitted: AdmittedCommand, settings: GatewaySettings, cluster: bytes, now_ms: int
+    admitted: AdmittedCommand, settings: GatewaySettings, now_ms: int, blobs: BlobStore | None
 ) -> SealedCommand:
-    """Seals what kubectl sent for the executor, under a new request id.
+    """Seals what kubectl sent for the executor, under a new request id; a large body goes to `blobs`.
 
-    Raises PayloadTooLargeError, and StatusError if the cluster takes no request of this size.
+    Raises what `seal_request` raises.
     """
     request = admitted.request
     query = request.query
@@ -80,10 +80,18 @@ def seal_command(
         reply_key=reply_key.public_bytes(),
     )
     request_id = new_request_id(now_ms)
-    info = request_info(cluster, admitted.seal, request_id)
-    payload = split(admitted.executor_key.seal(envelope.encode(), info))
-    check_payload(admitted.state.cluster, payload)
-    return SealedCommand(request_id, Deadlines.at(request.arrival_ms, settings.deadlines), payload, reply_key)
+    deadlines = Deadlines.at(request.arrival_ms, settings.deadlines)
+    payload = seal_request(
+        envelope,
+        admitted.executor_key,
+        admitted.state.cluster,
+        seal=admitted.seal,
+        request_id=request_id,
+        deadlines=deadlines,
+        now_ms=now_ms,
+        blobs=blobs,
+    )
+    return SealedCommand(request_id, deadlines, payload, reply_key)
 
 
 def command_transaction(

@@ -8,32 +8,46 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from chalicelib.admission import admit
+from chalicelib.bodies import complete_response
 from chalicelib.chain import SEAL_CAPACITY, ChainView, CommandState
-from chalicelib.command import AdmittedCommand, SealedCommand, command_transaction, seal_command
+from chalicelib.command import AdmittedCommand, command_transaction, seal_command
 from chalicelib.discovery_cache import DiscoveryCache
 from chalicelib.discovery_replies import DiscoveryReplies
 from chalicelib.errors import GatewayUnavailableError
+from chalicelib.fate import Fate, find_fate
 from chalicelib.http_request import GatewayRequest
 from chalicelib.journey import Journey, Log, log_to_stderr, where
 from chalicelib.loop import EventLoopThread
+from chalicelib.parking import Parking, PendingCommand
+from chalicelib.parking_keys import ParkingKeys
 from chalicelib.replies import GatewayReply, status_of, status_reply
-from chalicelib.request_store import NewRequest, RequestStore, Reservation
+from chalicelib.request_store import RequestStore
 from chalicelib.sealing_keys import SealingKeys
 from chalicelib.settings import GatewaySettings
-from chalicelib.submission import StartByPassedError, Submitted, Submitter, TransactionFailedError
+from chalicelib.submission import (
+    StartByPassedError,
+    SubmissionUnknownError,
+    Submitter,
+    TransactionFailedError,
+)
+from chalicelib.sweeper import Sweep, Sweeper
 from chalicelib.tally import CommandTally
 from chalicelib.unsupported import refuse_unsupported
 from chalicelib.waiting import Answer, AnswerWaiter
 from k3s_daas.attributes import RequestAttributes, parse_attributes
 from k3s_daas.bearer import BearerToken, verify
+from k3s_daas.blobs.store import BlobStore
 from k3s_daas.contract.attributes import OnChainAttributes
 from k3s_daas.contract.reader import ContractReader
+from k3s_daas.deadlines import MOST_PARKINGS, RETRY_AFTER_S
 from k3s_daas.envelope import ResponseEnvelope
 from k3s_daas.errors import (
     DaasError,
+    LedgerError,
     LedgerUnavailableError,
     MoveAbortError,
     PayloadTooLargeError,
@@ -54,6 +68,8 @@ T = TypeVar("T")
 # The contract decides by the chain's clock, and a moment later. What begins or ends within this time could be
 # refused there, and a refusal on chain costs gas.
 CLOCK_MARGIN_MS = 5_000
+# For one more look at the chain after the wait: Lambda ends soon.
+LOOK_S = 1.0
 
 
 class Gateway:
@@ -68,8 +84,10 @@ class Gateway:
         loop: EventLoopThread,
         store: RequestStore,
         signer: TransactionSigner,
+        parking_keys: ParkingKeys,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         log: Log = log_to_stderr,
+        blobs: BlobStore | None = None,
     ) -> None:
         self._settings = settings
         self._roots = roots
@@ -78,6 +96,7 @@ class Gateway:
         self._signer = signer
         self._now_ms = now_ms
         self._log = log
+        self._blobs = blobs
         self._keys = SealingKeys(roots)
         reader = ContractReader(ledger, roots)
         state_ttl_s = settings.admission_ttl_ms / 1000
@@ -89,6 +108,20 @@ class Gateway:
         )
         self._submitter = Submitter(
             ledger=ledger, loop=loop, chain=self._chain, store=store, signer=signer, now_ms=now_ms, log=log
+        )
+        self._parking = Parking(
+            store=store, keys=parking_keys, deadlines=settings.deadlines, now_ms=now_ms
+        )
+        self._ledger, self._reader = ledger, reader
+        self._sweeper = Sweeper(
+            store=store,
+            ledger=ledger,
+            reader=reader,
+            loop=loop,
+            submitter=self._submitter,
+            deadlines=settings.deadlines,
+            now_ms=now_ms,
+            log=log,
         )
         self._waiter = AnswerWaiter(
             ledger, reader, executor=settings.executor, executor_key=roots.executors[settings.executor]
@@ -109,6 +142,10 @@ class Gateway:
         self._log(journey.log_line(code=reply.status, reason=refused))
         return GatewayReply(reply.status, (*reply.headers, *journey.headers()), reply.body)
 
+    def sweep(self) -> Sweep:
+        """Go on with what functions that died have left; for a schedule. See `sweeper`."""
+        return self._sweeper.sweep()
+
     def _serve(self, request: GatewayRequest, journey: Journey) -> GatewayReply:
         with journey.stage("admission"):
             admitted = self._admit(request, journey)
@@ -127,21 +164,25 @@ class Gateway:
         return reply
 
     def _command(self, admitted: AdmittedCommand, journey: Journey) -> GatewayReply:
-        """One command through the chain, whatever else is known."""
+        """One command through the chain, or the one that runs already for this very request."""
+        place = self._parking.place(admitted)
+        adopted = None if place is None else self._parking.adopt(place)
         with journey.stage("submit"):
-            sealed = seal_command(admitted, self._settings, self._roots.cluster, self._now_ms())
-            journey.request_id = sealed.request_id
-            submitted = self._submit(admitted, sealed, journey)
+            if adopted is None:
+                pending = self._submit(admitted, place, journey)
+            else:
+                pending = self._resume(adopted, journey)
         with journey.stage("wait"):
-            self._note(lambda: self._store.record_submitted(submitted.reservation))
-            answer = self._wait(admitted, sealed)
+            if pending.accepted and adopted is not pending:
+                self._note(lambda: self._store.record_submitted(pending.reservation))
+            answer = self._wait(admitted, pending)
             if answer is None:
-                raise self._unanswered(submitted, sealed)
+                raise self._unanswered(admitted, pending)
             journey.response_digest = answer.digest
-            response = self._open(admitted, sealed, answer)
+            response = self._open(admitted, pending, answer)
             self._note(
                 lambda: self._store.record_answered(
-                    submitted.reservation, status_code=answer.status_code, response_digest=answer.digest
+                    pending.reservation, status_code=answer.status_code, response_digest=answer.digest
                 )
             )
         return GatewayReply(response.status, tuple(filter_response_headers(response.headers)), response.body)
@@ -200,65 +241,103 @@ class Gateway:
         )
         return on_chain, self._keys.current(state.cluster.executors[self._settings.executor])
 
-    def _submit(self, admitted: AdmittedCommand, sealed: SealedCommand, journey: Journey) -> Submitted:
-        reservation = self._reserve(admitted, sealed)
+    def _submit(self, admitted: AdmittedCommand, place: bytes | None, journey: Journey) -> PendingCommand:
+        sealed = seal_command(admitted, self._settings, self._roots.cluster, self._now_ms())
+        journey.request_id = sealed.request_id
+        reservation = self._store.reserve(self._parking.new_request(admitted, sealed, place))
         self._tally.add(admitted.seal, admitted.deposit)
 
         def on_sending(digest: str) -> None:
             journey.request_digest = digest
 
-        return self._submitter.submit(
-            lambda terms: command_transaction(
-                admitted, sealed, self._settings, self._roots, sender=self._signer.address, terms=terms
-            ),
-            reservation,
-            start_by_ms=sealed.deadlines.start_by_ms,
-            on_sending=on_sending,
-        )
-
-    def _reserve(self, admitted: AdmittedCommand, sealed: SealedCommand) -> Reservation:
-        deadlines = sealed.deadlines
-        return self._store.reserve(
-            NewRequest(
-                request_id=sealed.request_id,
-                seal=admitted.seal,
-                arrived_at_ms=admitted.request.arrival_ms,
-                start_by_ms=deadlines.start_by_ms,
-                finish_by_ms=deadlines.finish_by_ms,
-                answer_by_ms=deadlines.answer_by_ms,
+        try:
+            sent = self._submitter.submit(
+                lambda terms: command_transaction(
+                    admitted, sealed, self._settings, self._roots, sender=self._signer.address, terms=terms
+                ),
+                reservation,
+                start_by_ms=sealed.deadlines.start_by_ms,
+                on_sending=on_sending,
             )
-        )
+        except SubmissionUnknownError as error:
+            pending = self._parking.pending(admitted, sealed, place, error.sent, unsent=error.signed)
+            if self._parking.park(pending):
+                # The retry sends the same bytes again, if there is still time.
+                raise _parked(pending) from error
+            raise
+        return self._parking.pending(admitted, sealed, place, sent)
 
-    def _wait(self, admitted: AdmittedCommand, sealed: SealedCommand) -> Answer | None:
+    def _resume(self, adopted: PendingCommand, journey: Journey) -> PendingCommand:
+        """Go on with what somebody else submitted; the same bytes are sent again if nobody knows better."""
+        journey.request_id, journey.request_digest = adopted.request_id, adopted.digest
+        if adopted.unsent is None:
+            return adopted
+        accepted = self._submitter.resend(
+            adopted.unsent,
+            adopted.reservation,
+            start_by_ms=adopted.deadlines.start_by_ms,
+            on_sending=lambda _digest: None,
+        )
+        return replace(adopted, accepted=True) if accepted else adopted
+
+    def _wait(self, admitted: AdmittedCommand, pending: PendingCommand) -> Answer | None:
         left_ms = self._wait_until_ms(admitted.request) - self._now_ms()
         return self._loop.run(
             self._waiter.wait(
                 admitted.seal,
-                sealed.request_id,
+                pending.request_id,
                 kind="watch" if admitted.attributes.is_long_running else "command",
                 until_s=time.monotonic() + left_ms / 1000,
             )
         )
 
-    def _open(self, admitted: AdmittedCommand, sealed: SealedCommand, answer: Answer) -> ResponseEnvelope:
-        info = response_info(self._roots.cluster, admitted.seal, sealed.request_id)
-        response = ResponseEnvelope.decode(sealed.reply_key.open(answer.sealed, info))
+    def _open(self, admitted: AdmittedCommand, pending: PendingCommand, answer: Answer) -> ResponseEnvelope:
+        info = response_info(self._roots.cluster, admitted.seal, pending.request_id)
+        response = ResponseEnvelope.decode(pending.reply_key.open(answer.sealed, info))
         if response.status != answer.status_code:
             raise WireFormatError("the sealed answer has another status than the one on chain")
-        return response
+        return complete_response(
+            response,
+            pending.reply_key,
+            cluster=self._roots.cluster,
+            seal=admitted.seal,
+            request_id=pending.request_id,
+            blobs=self._blobs,
+        )
 
-    def _unanswered(self, submitted: Submitted, sealed: SealedCommand) -> StatusError:
-        left_s = max(0, sealed.deadlines.finish_by_ms - self._now_ms()) // 1000
-        text = request_id_text(sealed.request_id)
+    def _unanswered(self, admitted: AdmittedCommand, pending: PendingCommand) -> DaasError:
+        if not pending.accepted and self._never_ran(admitted, pending):
+            self._note(lambda: self._store.record_expired(pending.reservation))
+            return StartByPassedError("the command was not submitted in time")
+        if self._parking.park(pending):
+            return _parked(pending)
+        left_s = max(0, pending.deadlines.finish_by_ms - self._now_ms()) // 1000
+        text = request_id_text(pending.request_id)
+        taken = "the chain accepted the command" if pending.accepted else "the command was sent"
         return StatusError(
             504,
             "Timeout",
-            f"the chain accepted the command in transaction {submitted.digest} as request {text}, and there "
+            f"{taken} in transaction {pending.digest} as request {text}, and there "
             f"is no answer yet: it may still run for {left_s} s, and its answer will be on chain. "
             "Look at the cluster before you repeat it",
-            causes=(Cause("RequestDigest", submitted.digest),),
+            causes=(Cause("RequestDigest", pending.digest),),
             request_id=text,
         )
+
+    def _never_ran(self, admitted: AdmittedCommand, pending: PendingCommand) -> bool:
+        """Whether the chain's time for the command is over, and it does not have it."""
+        looking = find_fate(
+            self._ledger,
+            self._reader,
+            seal=admitted.seal,
+            request_id=pending.request_id,
+            start_by_ms=pending.deadlines.start_by_ms,
+            digest=pending.digest,
+        )
+        try:
+            return self._loop.run(looking, timeout_s=LOOK_S).fate in (Fate.NEVER_RAN, Fate.REFUSED)
+        except (LedgerError, TimeoutError):
+            return False
 
     def _wait_until_ms(self, request: GatewayRequest) -> int:
         return request.arrival_ms + self._settings.deadlines.gateway_wait_ms
@@ -275,6 +354,19 @@ class Gateway:
             write()
         except GatewayUnavailableError as error:
             self._log(json.dumps({"event": "record-not-updated", "reason": type(error).__name__}))
+
+
+def _parked(pending: PendingCommand) -> StatusError:
+    """Makes kubectl send the same request again, unasked."""
+    text = request_id_text(pending.request_id)
+    return StatusError(
+        503,
+        "ServiceUnavailable",
+        f"request {text} is still under way: send the same request again, and it gets this one's answer",
+        causes=(Cause("Parked", f"{pending.parkings + 1} of at most {MOST_PARKINGS} times"),),
+        retry_after_s=RETRY_AFTER_S,
+        request_id=text,
+    )
 
 
 def _bearer_token(request: GatewayRequest) -> BearerToken:

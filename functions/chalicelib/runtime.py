@@ -18,6 +18,8 @@ from chalicelib.journey import Log, log_to_stderr
 from chalicelib.loop import EventLoopThread
 from chalicelib.settings import GatewaySettings, settings_from_environment
 from chalicelib.trust_roots import PARAMETER, load_roots
+from k3s_daas.blobs.s3 import S3BlobStore
+from k3s_daas.blobs.store import BlobStore
 from k3s_daas.errors import ConfigurationError
 from k3s_daas.ids import to_hex
 from k3s_daas.sui.grpc import GrpcLedger
@@ -36,6 +38,12 @@ CLIENT_CONFIG = Config(
 
 # What passes by itself; everything else is a wrong name or a missing right.
 _PASSING_SSM_ERRORS = ("InternalServerError", "ServiceUnavailable", "ThrottlingException")
+# Presigned URLs of version 4 say which headers count, and their host is the bucket's own in its region.
+S3_CONFIG = Config(
+    signature_version="s3v4",
+    request_checksum_calculation="when_required",
+    s3={"us_east_1_regional_endpoint": "regional"},
+)
 
 
 class GatewayHolder:
@@ -73,6 +81,7 @@ def build_gateway(settings: GatewaySettings, log: Log = log_to_stderr) -> Gatewa
     try:
         session = boto3.session.Session()
         signer = KmsSigner(session.client("kms", config=CLIENT_CONFIG), settings.kms_key_id)
+        blobs = _blob_store(session, settings)
         store = DynamoDbRequestStore(session.client("dynamodb", config=CLIENT_CONFIG), settings.request_table)
     except (NoRegionError, NoCredentialsError) as error:
         raise ConfigurationError(f"The AWS_* settings are incomplete: {error}") from None
@@ -97,7 +106,14 @@ def build_gateway(settings: GatewaySettings, log: Log = log_to_stderr) -> Gatewa
         store=store,
         signer=signer,
         log=log,
+        blobs=blobs,
     )
+
+
+def _blob_store(session: boto3.session.Session, settings: GatewaySettings) -> BlobStore | None:
+    if settings.blob_bucket is None:
+        return None
+    return S3BlobStore(session.client("s3", config=CLIENT_CONFIG.merge(S3_CONFIG)), settings.blob_bucket)
 
 
 def _read_parameter(name: str) -> str:

@@ -52,7 +52,11 @@ class GatewaySettings:
     the state of the moment; this only keeps hopeless commands from costing gas."""
 
     max_body_bytes: int = 3 * 1024 * 1024
-    """Largest request body, as at the API server; after compression 96 KiB of ciphertext count."""
+    """Largest request body, as at the API server."""
+
+    blob_bucket: str | None = None
+    """S3 bucket for sealed bodies that are larger than a transaction. Without it, 96 KiB of compressed
+    ciphertext are the limit each way."""
 
     discovery_ttl_ms: int = 30_000
     """How long a reply to discovery is kept. A definition that somebody changes on another way than through
@@ -85,6 +89,7 @@ def settings_from_environment(environment: Mapping[str, str]) -> GatewaySettings
         executor=_address(environment, "DAAS_EXECUTOR"),
         deadlines=DeadlineSettings.from_environment(environment),
         gas_budget=_positive(environment, "DAAS_GAS_BUDGET", GatewaySettings.gas_budget),
+        blob_bucket=environment.get("DAAS_BLOB_BUCKET", "").strip() or None,
         admission_ttl_ms=_positive(environment, "DAAS_ADMISSION_TTL_MS", GatewaySettings.admission_ttl_ms),
         discovery_ttl_ms=_positive(environment, "DAAS_DISCOVERY_TTL_MS", GatewaySettings.discovery_ttl_ms),
         discovery_max_bytes=_positive(
