@@ -1,8 +1,8 @@
 """Bodies that do not fit a transaction: out of the way before it, and back with the answer.
 
 Who decides: what fits the cluster's `max_inline_bytes` (and one transaction) goes inline; what does not goes
-to the blob store, and the envelope names it. Names follow from the request id alone, so that whoever takes over
-a request finds its answer's body.
+to the blob store, and the envelope names it. Names follow from the request id alone, so that whoever takes
+over a request finds its answer's body.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import boto3
 from botocore.config import Config
@@ -16,6 +17,7 @@ from chalicelib.errors import NotConfiguredError, ParametersUnavailableError, Si
 from chalicelib.gateway import Gateway
 from chalicelib.journey import Log, log_to_stderr
 from chalicelib.loop import EventLoopThread
+from chalicelib.parking_keys import ParkingKeys
 from chalicelib.settings import GatewaySettings, settings_from_environment
 from chalicelib.trust_roots import PARAMETER, load_roots
 from k3s_daas.blobs.s3 import S3BlobStore
@@ -24,6 +26,9 @@ from k3s_daas.errors import ConfigurationError
 from k3s_daas.ids import to_hex
 from k3s_daas.sui.grpc import GrpcLedger
 from k3s_daas.sui.kms import KmsSigner
+
+if TYPE_CHECKING:
+    from mypy_boto3_kms import KMSClient
 
 # Short, since a caller waits: one more attempt, then the caller is told.
 CLIENT_CONFIG = Config(
@@ -42,7 +47,7 @@ _PASSING_SSM_ERRORS = ("InternalServerError", "ServiceUnavailable", "ThrottlingE
 S3_CONFIG = Config(
     signature_version="s3v4",
     request_checksum_calculation="when_required",
-    s3={"us_east_1_regional_endpoint": "regional"},
+    s3={"addressing_style": "virtual", "us_east_1_regional_endpoint": "regional"},
 )
 
 
@@ -80,7 +85,9 @@ def build_gateway(settings: GatewaySettings, log: Log = log_to_stderr) -> Gatewa
         raise ConfigurationError("DAAS_EXECUTOR is not among the executors of the trust roots.")
     try:
         session = boto3.session.Session()
-        signer = KmsSigner(session.client("kms", config=CLIENT_CONFIG), settings.kms_key_id)
+        kms = session.client("kms", config=CLIENT_CONFIG)
+        signer = KmsSigner(kms, settings.kms_key_id)
+        parking_keys = _parking_keys(kms, settings.parking_key_id)
         blobs = _blob_store(session, settings)
         store = DynamoDbRequestStore(session.client("dynamodb", config=CLIENT_CONFIG), settings.request_table)
     except (NoRegionError, NoCredentialsError) as error:
@@ -105,9 +112,20 @@ def build_gateway(settings: GatewaySettings, log: Log = log_to_stderr) -> Gatewa
         loop=EventLoopThread(),
         store=store,
         signer=signer,
+        parking_keys=parking_keys,
         log=log,
         blobs=blobs,
     )
+
+
+def _parking_keys(client: KMSClient, key_id: str) -> ParkingKeys:
+    try:
+        return ParkingKeys.from_kms(client, key_id)
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "unknown")
+        raise ConfigurationError(
+            f"DAAS_PARKING_KEY_ID: KMS computes no MAC with this key ({code}); it must be of type HMAC_256."
+        ) from None
 
 
 def _blob_store(session: boto3.session.Session, settings: GatewaySettings) -> BlobStore | None:
