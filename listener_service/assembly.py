@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from k3s_daas.contract.events import API_REQUEST, event_type
 from k3s_daas.contract.keys import announced_key
@@ -13,12 +14,12 @@ from k3s_daas.contract.objects import ClusterState
 from k3s_daas.contract.reader import ContractReader
 from k3s_daas.errors import ConfigurationError, UntrustedKeyError
 from k3s_daas.ids import to_hex
-from k3s_daas.sui.grpc import GrpcLedger
 from k3s_daas.sui.ledger import EventFilter, Ledger, ServiceInfo
+from k3s_daas.sui.quorum import QuorumLedger
 from listener_service.api_server import ApiServer, load_configuration
 from listener_service.blobs import BlobClient
 from listener_service.clock import Clock, SystemClock
-from listener_service.event_source import LedgerEventSource, ReplayPlan
+from listener_service.event_source import EventSource, LedgerEventSource, MergedEventSource, ReplayPlan
 from listener_service.executor import Executor
 from listener_service.journal import Journal
 from listener_service.journal_writer import JournalWriter
@@ -73,7 +74,7 @@ async def assemble(
     clock = clock or SystemClock()
     roots = identity.roots
     api_server = ApiServer(lambda: load_configuration(settings.kubeconfig), connections=settings.concurrency)
-    ledger = ledger or GrpcLedger(settings.sui_endpoint)
+    ledger = ledger or settings.endpoints.open()
     journal: JournalWriter | None = None
     try:
         info = await ledger.service_info()
@@ -130,23 +131,31 @@ async def assemble(
 
 def _source(
     ledger: Ledger, identity: ListenerIdentity, cluster: ClusterState, clock: Clock, on_ready: ReadyCallback
-) -> LedgerEventSource:
+) -> EventSource:
+    """One source for each endpoint. Ready is who hears a quorum of them."""
+    members, quorum = (ledger.members, ledger.quorum) if isinstance(ledger, QuorumLedger) else ((ledger,), 1)
+    live: set[int] = set()
     announced = False
 
-    def on_live() -> None:
+    def on_live(number: int) -> None:
         nonlocal announced
-        if not announced:
+        live.add(number)
+        if len(live) >= quorum and not announced:
             announced = True
             on_ready({"executor": to_hex(identity.signer.address), "cluster": to_hex(identity.roots.cluster)})
 
-    return LedgerEventSource(
-        ledger=ledger,
-        event_filter=EventFilter((event_type(identity.roots.package_original, API_REQUEST),)),
-        chain_id=identity.roots.chain_id,
-        replay=ReplayPlan(window_ms=cluster.policy.max_answer_ms),
-        clock=clock,
-        on_live=on_live,
-    )
+    sources = [
+        LedgerEventSource(
+            ledger=member,
+            event_filter=EventFilter((event_type(identity.roots.package_original, API_REQUEST),)),
+            chain_id=identity.roots.chain_id,
+            replay=ReplayPlan(window_ms=cluster.policy.max_answer_ms),
+            clock=clock,
+            on_live=partial(on_live, number),
+        )
+        for number, member in enumerate(members)
+    ]
+    return sources[0] if len(sources) == 1 else MergedEventSource(sources, quorum)
 
 
 def _check_clock(info: ServiceInfo, clock: Clock) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
-
-Position = tuple[str, int]
 
 
 @dataclass(slots=True)
@@ -13,21 +12,22 @@ class Frontier:
 
     An event is *settled* when a restart may forget it: answered, found not to be ours or not believable, or
     durably in the journal. The watermark is the last checkpoint of which every event is settled, so it
-    never moves past an event that a restart would have to see again.
+    never moves past an event that a restart would have to see again. Whatever tells one event from another
+    names it: if endpoints say different things of one position, each is an event of its own.
     """
 
     covered: int | None = None
-    _pending: dict[Position, int] = field(default_factory=dict)
+    _pending: dict[Hashable, int] = field(default_factory=dict)
 
-    def delivered(self, position: Position, checkpoint: int | None) -> None:
+    def delivered(self, event: Hashable, checkpoint: int | None) -> None:
         """An event arrived. Without a checkpoint it is taken to lie right behind what is covered."""
         if checkpoint is None:
             checkpoint = 0 if self.covered is None else self.covered + 1
-        self._pending[position] = checkpoint
+        self._pending[event] = checkpoint
 
-    def settled(self, position: Position) -> None:
+    def settled(self, event: Hashable) -> None:
         """A restart may forget this event. Settling twice is harmless."""
-        self._pending.pop(position, None)
+        self._pending.pop(event, None)
 
     def cover(self, checkpoint: int) -> None:
         """Every event up to and including `checkpoint` has been delivered."""

@@ -88,7 +88,7 @@ class ListenerService:
                 if isinstance(item, Covered):
                     self._frontier.cover(item.checkpoint)
                     continue
-                self._frontier.delivered(item.event.position, item.event.checkpoint)
+                self._frontier.delivered(item.event.identity, item.event.checkpoint)
                 await places.acquire()
                 self._start(self._handle(item)).add_done_callback(lambda _: places.release())
 
@@ -118,7 +118,7 @@ class ListenerService:
         except Exception:  # noqa: BLE001  the last line of defence of a task
             # A defect of ours must not stop the others; what may have run is in the journal.
             _log.exception("event failed", extra=_where(event))
-        self._frontier.settled(event.position)
+        self._frontier.settled(event.identity)
 
     async def _command(self, sourced: SourcedEvent, requested: ApiRequested) -> None:
         if sourced.replayed and await self._is_dealt_with(requested):
@@ -170,7 +170,7 @@ class ListenerService:
         if not await self._record(command, event):
             _log.warning("already recorded, not run again", extra=_where(event))
             return None
-        self._frontier.settled(event.position)
+        self._frontier.settled(event.identity)
         return await self.executor.run(command)
 
     async def _record(self, command: VerifiedCommand, event: ChainEvent) -> bool:

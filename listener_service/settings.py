@@ -11,12 +11,12 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from k3s_daas.errors import ConfigurationError, SealedDataError
 from k3s_daas.ids import to_hex
 from k3s_daas.roots import TrustRoots
 from k3s_daas.sealing import SealingPrivateKey
+from k3s_daas.sui.endpoints import SuiEndpoints, endpoints_from_environment
 from k3s_daas.sui.signers import FileSigner
 from listener_service.blobs import LOOPBACK, BlobPlaces
 
@@ -27,7 +27,6 @@ _BLOB_HOST = re.compile(
 # What a resolver would read as an address: the last label is a number, in whatever base.
 _ENDS_IN_A_NUMBER = re.compile(r"(^|\.)([0-9]+|0x[0-9a-f]*)$", re.ASCII)
 _LOG_LEVELS = ("debug", "info", "warning", "error")
-_SINGLE_ENDPOINT_MODES = ("development", "own-node")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +36,9 @@ class ListenerSettings:
     trust_roots_file: Path
     """DAAS_TRUST_ROOTS_FILE: chain, package, cluster, gateways' and executors' keys."""
 
-    sui_endpoint: str
-    """DAAS_SUI_ENDPOINT: one gRPC endpoint, https://, or http:// (plaintext HTTP/2) in development."""
-
-    single_endpoint: str
-    """DAAS_SINGLE_ENDPOINT: why one endpoint may be believed, `development` or `own-node`. Without it the
-    listener does not start: one foreign endpoint could lie about the state of seals."""
+    endpoints: SuiEndpoints
+    """DAAS_SUI_ENDPOINTS and DAAS_QUORUM, or DAAS_SUI_ENDPOINT and DAAS_SINGLE_ENDPOINT: who is asked about
+    the chain, and how many must agree. One foreign endpoint could lie about the state of seals."""
 
     executor_key_file: Path
     """DAAS_EXECUTOR_KEY_FILE: the Sui key that signs answers."""
@@ -84,15 +80,12 @@ class ListenerSettings:
         """Raises `ConfigurationError` for the first variable that is missing or wrong."""
         read = _Environment(environment)
         kubeconfig = read.optional("KUBECONFIG")
-        single_endpoint = read.choice(
-            "DAAS_SINGLE_ENDPOINT", _SINGLE_ENDPOINT_MODES, "with one endpoint say why it may be believed"
-        )
+        endpoints = endpoints_from_environment(environment)
         return cls(
             trust_roots_file=Path(
                 read.required("DAAS_TRUST_ROOTS_FILE", "the file with the pinned roots of trust")
             ),
-            sui_endpoint=read.url("DAAS_SUI_ENDPOINT", plain=single_endpoint == "development"),
-            single_endpoint=single_endpoint,
+            endpoints=endpoints,
             executor_key_file=Path(
                 read.required("DAAS_EXECUTOR_KEY_FILE", "the file with the executor's Sui key")
             ),
@@ -105,7 +98,7 @@ class ListenerSettings:
             resume_after_checkpoint=read.optional_number("DAAS_RESUME_AFTER_CHECKPOINT", 0, 2**63 - 1),
             concurrency=read.number("DAAS_CONCURRENCY", 32, 1, 1024),
             drain_ms=read.number("DAAS_DRAIN_MS", 2_000, 0, 600_000),
-            blob_places=read.blob_places(development=single_endpoint == "development"),
+            blob_places=read.blob_places(development=endpoints.development),
             gas_budget=read.number("DAAS_GAS_BUDGET", 50_000_000, 1_000_000, 50_000_000_000),
             log_level=read.choice("DAAS_LOG_LEVEL", _LOG_LEVELS, "how much is logged", default="info"),
         )
@@ -126,22 +119,6 @@ class _Environment:
         value = self.optional(name)
         if value is None:
             raise ConfigurationError(f"{name} is not set: set it to {meaning}")
-        return value
-
-    def url(self, name: str, *, plain: bool) -> str:
-        value = self.required(
-            name, "the URL of a Sui gRPC endpoint, for example https://fullnode.example:443"
-        )
-        try:
-            parts = urlsplit(value)
-            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:
-            usable = False
-        if not usable:
-            raise ConfigurationError(f"{name} is {value!r}: give http:// or https://, a host and a port")
-        if parts.scheme == "http" and not plain:
-            # One's own node is believed; whoever sits in between is not.
-            raise ConfigurationError(f"{name} must be https://: plain http is for development only")
         return value
 
     def choice(self, name: str, choices: tuple[str, ...], meaning: str, default: str | None = None) -> str:

@@ -141,6 +141,21 @@ class ChainEvent:
         """What tells this event from every other one: its transaction and its index there."""
         return (self.transaction_digest, self.event_index)
 
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """Everything that is said of it: differs where an endpoint says something else of the same
+        position."""
+        return (
+            self.transaction_digest,
+            self.event_index,
+            self.checkpoint,
+            self.package,
+            self.module,
+            self.type_tag,
+            self.sender,
+            self.contents,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class SignedTransaction:

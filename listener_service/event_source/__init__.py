@@ -1,4 +1,4 @@
-"""Where requests come from: the port and its gRPC implementation."""
+"""Where requests come from: the port, its gRPC implementation, and several endpoints as one."""
 
 from listener_service.event_source.interface import (
     Covered,
@@ -8,11 +8,13 @@ from listener_service.event_source.interface import (
     WatermarkGapError,
 )
 from listener_service.event_source.ledger import LedgerEventSource, ReplayPlan
+from listener_service.event_source.merged import MergedEventSource
 
 __all__ = [
     "Covered",
     "EventSource",
     "LedgerEventSource",
+    "MergedEventSource",
     "ReplayPlan",
     "SourceItem",
     "SourcedEvent",

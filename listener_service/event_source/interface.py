@@ -4,8 +4,9 @@ Guarantees of every implementation:
 
 1. Nothing is lost. Every matching event in a checkpoint above the watermark is delivered, whatever happens to
    connections in between.
-2. Nothing is delivered twice in one process: duplicates are dropped by event position (transaction digest and
-   event index). Across a restart events may come again; the journal and the chain tell what was done.
+2. Nothing is delivered twice in one process: one endpoint's duplicates are dropped by event position
+   (transaction digest and event index), those of several if they say the same. Across a restart events may
+   come again; the journal and the chain tell what was done.
 3. `Covered(c)` comes only after every event of every checkpoint up to and including `c` was delivered, and
    never goes back. Only it may move the watermark.
 4. It reads on only when the consumer asks: a consumer that is full stops the stream.
@@ -48,8 +49,8 @@ class WatermarkGapError(DaasError):
     def __init__(self, watermark: int, lowest: int) -> None:
         super().__init__(
             f"the stored watermark is checkpoint {watermark}, but the endpoint holds nothing below "
-            f"checkpoint {lowest}: requests in between would be lost. Point DAAS_SUI_ENDPOINT at an endpoint "
-            f"that still has them, or accept the loss with DAAS_RESUME_AFTER_CHECKPOINT={lowest - 1} "
+            f"checkpoint {lowest}: requests in between would be lost. Point DAAS_SUI_ENDPOINT(S) at "
+            f"endpoints that still have them, or accept the loss with DAAS_RESUME_AFTER_CHECKPOINT={lowest - 1} "
             "(requests whose answer_by has passed cannot be answered anyway)"
         )
         self.watermark = watermark

@@ -12,6 +12,7 @@ import pytest
 from k3s_daas.contract.objects import ExecutorState
 from k3s_daas.errors import ConfigurationError
 from k3s_daas.sealing import SealingPrivateKey
+from k3s_daas.sui.endpoints import SuiEndpoints
 from listener_service.assembly import Listener, assemble
 from listener_service.journal import Journal
 from listener_service.settings import ListenerIdentity, ListenerSettings
@@ -41,8 +42,7 @@ contexts: [{{name: test, context: {{cluster: test, user: test}}}}]
     )
     return ListenerSettings(
         trust_roots_file=tmp_path / "roots.json",
-        sui_endpoint="http://127.0.0.1:9",
-        single_endpoint="development",
+        endpoints=SuiEndpoints(("http://127.0.0.1:9",)),
         executor_key_file=tmp_path / "executor.key",
         sealing_key_file=tmp_path / "sealing.key",
         state_dir=tmp_path / "state",

@@ -115,7 +115,7 @@ def test_plain_http_is_for_development(environment: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError, match="DAAS_SUI_ENDPOINT must be https"):
         ListenerSettings.from_environment(own)
     secured = own | {"DAAS_SUI_ENDPOINT": "https://node.example"}
-    assert ListenerSettings.from_environment(secured).single_endpoint == "own-node"
+    assert ListenerSettings.from_environment(secured).endpoints.urls == ("https://node.example",)
 
 
 def test_a_wrong_setting_ends_the_process_with_one_sentence(
