@@ -16,5 +16,5 @@ What it leaves out, so that nobody takes it for more:
   volumes and claims are never bound; no kube-root-ca.crt ConfigMap; no admission plugins or webhooks.
 - Custom resources: no conversion webhooks and no CEL validation rules.
 - Protobuf is understood in requests for the kinds that kubectl sends, never used in answers.
-- No OpenAPI v2, no proxying, no API aggregation, no ETags.
+- No OpenAPI v2, no proxying, no API aggregation, no ETags but those of discovery and OpenAPI.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping
@@ -166,13 +167,15 @@ class _Face:
         if path in ("api", "apis"):
             form = negotiate(accept, DISCOVERY)
             if form.transform:
-                return _encoded(discovery.aggregated(registry, core=path == "api"), form)
+                document = discovery.aggregated(registry, core=path == "api")
+                return _tagged(request, _encoded(document, form))
         if path.startswith("openapi/v3/"):
             return self._openapi(request, path.removeprefix("openapi/v3/"))
         found = self._document(path)
         if found is None:
             raise no_such_path()
-        return _encoded(found, negotiate(accept, set()))
+        response = _encoded(found, negotiate(accept, set()))
+        return _tagged(request, response) if path == "openapi/v3" else response
 
     def _document(self, path: str) -> Json | None:
         registry = self._cluster.registry
@@ -198,11 +201,10 @@ class _Face:
         document = self._cluster.openapi.document(prefix)
         if document is None:
             raise no_such_path()
-        response = Response(document, media_type="application/json")
-        if request.query_params.get("hash"):
-            # The hash in the address changes with the content, so that clients may keep it.
-            response.headers["Cache-Control"] = "public, immutable"
-        return response
+        # A hash in the address changes with the content, so that clients may keep it.
+        caching = "public, immutable" if request.query_params.get("hash") else "no-cache, private"
+        response = Response(document, media_type="application/json", headers={"Cache-Control": caching})
+        return _tagged(request, response)
 
 
 async def _body(request: Request) -> bytes:
@@ -239,6 +241,16 @@ def _encoded(body: Json, form: Form, code: int = 200) -> Response:
     return Response(
         text, code, headers={"Content-Type": form.content_type, "Cache-Control": "no-cache, private"}
     )
+
+
+def _tagged(request: Request, response: Response) -> Response:
+    """With an ETag, as aggregated discovery and OpenAPI have it; 304 for who has this one."""
+    tag = f'"{hashlib.sha256(response.body).hexdigest()[:32].upper()}"'
+    headers = {"ETag": tag, "Vary": "Accept", "Cache-Control": response.headers["Cache-Control"]}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    response.headers.update(headers)
+    return response
 
 
 def _status(error: ApiError) -> Response:
