@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import boto3
@@ -24,8 +25,8 @@ from k3s_daas.blobs.s3 import S3BlobStore
 from k3s_daas.blobs.store import BlobStore
 from k3s_daas.errors import ConfigurationError
 from k3s_daas.ids import to_hex
-from k3s_daas.sui.grpc import GrpcLedger
 from k3s_daas.sui.kms import KmsSigner
+from k3s_daas.sui.quorum_members import Dissent, ReportDissent
 
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
@@ -75,7 +76,7 @@ class GatewayHolder:
 
 
 def build_gateway(settings: GatewaySettings, log: Log = log_to_stderr) -> Gateway:
-    """The gateway with its real collaborators: boto3's clients and one gRPC endpoint.
+    """The gateway with its real collaborators: boto3's clients and the gRPC endpoints.
 
     Raises ConfigurationError for anything that does not fit together, SigningUnavailableError if KMS is away,
     ParametersUnavailableError if the roots are in SSM and it is away.
@@ -108,7 +109,7 @@ def build_gateway(settings: GatewaySettings, log: Log = log_to_stderr) -> Gatewa
     return Gateway(
         settings=settings,
         roots=roots,
-        ledger=GrpcLedger(settings.sui_endpoint),
+        ledger=settings.endpoints.open(_endpoint_log(log)),
         loop=EventLoopThread(),
         store=store,
         signer=signer,
@@ -132,6 +133,16 @@ def _blob_store(session: boto3.session.Session, settings: GatewaySettings) -> Bl
     if settings.blob_bucket is None:
         return None
     return S3BlobStore(session.client("s3", config=CLIENT_CONFIG.merge(S3_CONFIG)), settings.blob_bucket)
+
+
+def _endpoint_log(log: Log) -> ReportDissent:
+    """What a Sui endpoint says against the others, as a line of the gateway's log; lagging is ordinary."""
+
+    def report(dissent: Dissent) -> None:
+        if dissent.kind != "behind":
+            log(json.dumps({"event": "endpoint-not-believed", **asdict(dissent)}))
+
+    return report
 
 
 def _read_parameter(name: str) -> str:

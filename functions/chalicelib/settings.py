@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 from chalicelib.trust_roots import RootsSource, roots_source
 from k3s_daas.deadlines import DeadlineSettings
 from k3s_daas.errors import ConfigurationError
 from k3s_daas.ids import from_hex
-
-SINGLE_ENDPOINT_MODES = ("development", "own-node")
+from k3s_daas.sui.endpoints import SuiEndpoints, endpoints_from_environment
 
 
 @dataclass(frozen=True)
@@ -25,11 +23,8 @@ class GatewaySettings:
     trust_roots: RootsSource
     """Where the pinned roots of trust are (chain, package, cluster, gateways, executors)."""
 
-    sui_endpoint: str
-    """URL of the Sui fullnode's gRPC service: ``https://``, or ``http://`` in development."""
-
-    single_endpoint: str
-    """Why one endpoint is enough: ``development``, or ``own-node`` if the operator runs it."""
+    endpoints: SuiEndpoints
+    """The Sui fullnodes' gRPC services, and how many of them must say the same."""
 
     request_table: str
     """DynamoDB table with one record per command."""
@@ -74,16 +69,10 @@ def settings_from_environment(environment: Mapping[str, str]) -> GatewaySettings
 
     Raises ConfigurationError with one sentence that names the variable.
     """
-    single_endpoint = _required(environment, "DAAS_SINGLE_ENDPOINT")
-    if single_endpoint not in SINGLE_ENDPOINT_MODES:
-        raise ConfigurationError(
-            "DAAS_SINGLE_ENDPOINT must be 'development' or 'own-node': "
-            "a single Sui endpoint that somebody else runs could lie about the state of the chain."
-        )
+    endpoints = endpoints_from_environment(environment)
     return GatewaySettings(
         trust_roots=roots_source(environment),
-        sui_endpoint=_endpoint(environment, single_endpoint),
-        single_endpoint=single_endpoint,
+        endpoints=endpoints,
         request_table=_required(environment, "DAAS_REQUEST_TABLE"),
         kms_key_id=_required(environment, "DAAS_KMS_KEY_ID"),
         executor=_address(environment, "DAAS_EXECUTOR"),
@@ -119,14 +108,3 @@ def _address(environment: Mapping[str, str], name: str) -> bytes:
         return from_hex(_required(environment, name))
     except ValueError:
         raise ConfigurationError(f"{name} must be a Sui address: 0x and 64 hexadecimal digits.") from None
-
-
-def _endpoint(environment: Mapping[str, str], single_endpoint: str) -> str:
-    name = "DAAS_SUI_ENDPOINT"
-    url = _required(environment, name)
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigurationError(f"{name} must be an https:// URL (http:// only in development).")
-    if parts.scheme == "http" and single_endpoint != "development":
-        raise ConfigurationError(f"{name} must be an https:// URL: plain http is for development only.")
-    return url

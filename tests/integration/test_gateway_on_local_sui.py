@@ -42,6 +42,7 @@ from k3s_daas.deadlines import DeadlineSettings
 from k3s_daas.envelope import RequestEnvelope, ResponseEnvelope
 from k3s_daas.payload import join, split
 from k3s_daas.sealing import SealingPrivateKey, SealingPublicKey, request_info, response_info
+from k3s_daas.sui.endpoints import SuiEndpoints
 from k3s_daas.sui.grpc import GrpcLedger
 from k3s_daas.sui.kms import KmsSigner
 from k3s_daas.sui.ledger import EventFilter
@@ -179,8 +180,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         gateway = Gateway(
             settings=GatewaySettings(
                 trust_roots=RootsFile(keys / "unused"),
-                sui_endpoint="unused",
-                single_endpoint="development",
+                endpoints=SuiEndpoints(("unused",)),
                 request_table="requests",
                 kms_key_id="unused",
                 executor=services.executor.address,

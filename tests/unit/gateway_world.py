@@ -45,6 +45,7 @@ from k3s_daas.envelope import RequestEnvelope, ResponseEnvelope
 from k3s_daas.payload import join, payload_hash, split
 from k3s_daas.roots import TrustRoots
 from k3s_daas.sealing import SealingPrivateKey, SealingPublicKey, request_info, response_info
+from k3s_daas.sui.endpoints import SuiEndpoints
 from k3s_daas.sui.kms import KmsSigner
 from k3s_daas.sui.ledger import ExecutionOutcome, SignedTransaction
 from k3s_daas.sui.signers import FileSigner, TransactionSigner
@@ -302,8 +303,7 @@ class World:
 def settings(executor: bytes, deadlines: DeadlineSettings, admission_ttl_ms: int) -> GatewaySettings:
     return GatewaySettings(
         trust_roots=RootsFile(Path("unused")),
-        sui_endpoint="http://127.0.0.1:1",
-        single_endpoint="development",
+        endpoints=SuiEndpoints(("http://127.0.0.1:1",)),
         request_table=TABLE,
         kms_key_id="unused",
         executor=executor,

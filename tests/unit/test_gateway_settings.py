@@ -73,7 +73,7 @@ def test_plain_http_is_for_development() -> None:
         "DAAS_SINGLE_ENDPOINT": "development",
         "DAAS_SUI_ENDPOINT": "http://127.0.0.1:9000",
     }
-    assert settings_from_environment(environment).sui_endpoint == "http://127.0.0.1:9000"
+    assert settings_from_environment(environment).endpoints.urls == ("http://127.0.0.1:9000",)
 
 
 def test_the_sentence_goes_to_the_log_and_not_to_the_caller() -> None:
