@@ -20,6 +20,12 @@ from dataclasses import dataclass, fields
 
 from k3s_daas.errors import ConfigurationError
 
+MOST_PARKINGS = 10
+"""How often one command is parked: kubectl repeats a request that often, and no more."""
+
+RETRY_AFTER_S = 1
+"""What the caller of a parked command is told to wait; HTTP knows whole seconds only."""
+
 
 @dataclass(frozen=True, slots=True)
 class DeadlineSettings:
@@ -42,6 +48,9 @@ class DeadlineSettings:
 
     api_gateway_timeout_ms: int = 29_000
     """API Gateway's limit, which AWS does not raise without a quota request."""
+
+    parked_life_ms: int = 360_000
+    """From arrival until which a parked command can be adopted: all retries and the pauses between them."""
 
     token_lifetime_ms: int = 600_000
     """How long a bearer token lives."""
@@ -86,6 +95,17 @@ class DeadlineSettings:
         self._require_order("token_renewal_margin_ms", "token_lifetime_ms")
         # A token that is valid when a request arrives must still be so at the last moment it may start.
         self._require_order("start_within_ms", "token_renewal_margin_ms")
+        exchanges_ms = (MOST_PARKINGS + 1) * self.api_gateway_timeout_ms
+        if self.parked_life_ms < exchanges_ms:
+            raise ConfigurationError(
+                f"parked_life_ms ({self.parked_life_ms}) must be at least {MOST_PARKINGS + 1} times "
+                f"api_gateway_timeout_ms ({exchanges_ms})"
+            )
+        if self.token_renewal_margin_ms < self.parked_life_ms:
+            raise ConfigurationError(
+                f"token_renewal_margin_ms ({self.token_renewal_margin_ms}) must be at least parked_life_ms "
+                f"({self.parked_life_ms}): a token must outlive the retries of its request"
+            )
 
     def check_policy(self, *, max_start_ms: int, max_finish_ms: int, max_answer_ms: int) -> None:
         """``ConfigurationError`` if the cluster's policy on chain would refuse these times."""

@@ -109,9 +109,7 @@ class Gateway:
         self._submitter = Submitter(
             ledger=ledger, loop=loop, chain=self._chain, store=store, signer=signer, now_ms=now_ms, log=log
         )
-        self._parking = Parking(
-            store=store, keys=parking_keys, deadlines=settings.deadlines, now_ms=now_ms
-        )
+        self._parking = Parking(store=store, keys=parking_keys, deadlines=settings.deadlines, now_ms=now_ms)
         self._ledger, self._reader = ledger, reader
         self._sweeper = Sweeper(
             store=store,
@@ -242,7 +240,7 @@ class Gateway:
         return on_chain, self._keys.current(state.cluster.executors[self._settings.executor])
 
     def _submit(self, admitted: AdmittedCommand, place: bytes | None, journey: Journey) -> PendingCommand:
-        sealed = seal_command(admitted, self._settings, self._roots.cluster, self._now_ms())
+        sealed = seal_command(admitted, self._settings, self._now_ms(), self._blobs)
         journey.request_id = sealed.request_id
         reservation = self._store.reserve(self._parking.new_request(admitted, sealed, place))
         self._tally.add(admitted.seal, admitted.deposit)

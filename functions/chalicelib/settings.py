@@ -32,6 +32,9 @@ class GatewaySettings:
     kms_key_id: str
     """KMS key (ECC_SECG_P256K1) that signs the gateway's transactions; it never leaves KMS."""
 
+    parking_key_id: str
+    """KMS key (HMAC_256) that the secrets for parked requests derive from; it never leaves KMS."""
+
     executor: bytes
     """Address of the executor that commands are assigned to; pinned in the roots."""
 
@@ -75,6 +78,7 @@ def settings_from_environment(environment: Mapping[str, str]) -> GatewaySettings
         endpoints=endpoints,
         request_table=_required(environment, "DAAS_REQUEST_TABLE"),
         kms_key_id=_required(environment, "DAAS_KMS_KEY_ID"),
+        parking_key_id=_required(environment, "DAAS_PARKING_KEY_ID"),
         executor=_address(environment, "DAAS_EXECUTOR"),
         deadlines=DeadlineSettings.from_environment(environment),
         gas_budget=_positive(environment, "DAAS_GAS_BUDGET", GatewaySettings.gas_budget),

@@ -41,24 +41,32 @@ T = TypeVar("T")
 BuildTransaction = Callable[[EpochInfo], bytes]
 
 
+@dataclass(frozen=True)
+class Submitted:
+    """A command that was sent in the transaction `digest`."""
+
+    digest: str
+    reservation: Reservation
+
+
 class StartByPassedError(DaasError):
     """`start_by` passed before anything was sent: the command never ran and never will."""
 
 
 class SubmissionUnknownError(LedgerUnavailableError):
-    """The bytes were sent and nobody said what became of them; the transaction's digest finds out."""
+    """The bytes were sent and nobody said what became of them; the transaction's digest finds out.
+
+    `sent` is what was sent, under the right to write its record.
+    """
+
+    def __init__(self, sent: Submitted, signed: SignedTransaction) -> None:
+        super().__init__(f"transaction {sent.digest} was sent, and its effect is not known")
+        self.sent = sent
+        self.signed = signed
 
 
 class TransactionFailedError(DaasError):
     """The transaction was executed and failed without an abort of the contract (out of gas, say)."""
-
-
-@dataclass(frozen=True)
-class Submitted:
-    """The contract accepted the command in the transaction `digest`."""
-
-    digest: str
-    reservation: Reservation
 
 
 class Submitter:
@@ -104,14 +112,14 @@ class Submitter:
             terms = self._run(self._chain.terms(), start_by_ms)
             signed, reservation = self._sign(build(terms), reservation)
             try:
-                outcome = self._send(signed, start_by_ms, on_sending)
+                outcome = self._send(signed, reservation, start_by_ms, on_sending)
             except TransactionRefusedError:
                 fresh = self._run(self._chain.fresh_terms(), start_by_ms)
                 if fresh == terms:
                     # The chain would say the same again.
                     raise
                 signed, reservation = self._sign(build(fresh), reservation)
-                outcome = self._send(signed, start_by_ms, on_sending)
+                outcome = self._send(signed, reservation, start_by_ms, on_sending)
             _check(outcome)
         except StartByPassedError:
             self._note(self._store.record_expired, reservation)
@@ -120,6 +128,28 @@ class Submitter:
             self._note(self._store.record_refused, reservation)
             raise
         return Submitted(signed.digest, reservation)
+
+    def resend(
+        self,
+        signed: SignedTransaction,
+        reservation: Reservation,
+        *,
+        start_by_ms: int,
+        on_sending: Callable[[str], None],
+    ) -> bool:
+        """Send bytes that somebody put on record, and may have sent; whether the contract accepted them.
+
+        False: nobody knows, and nobody refused them for good. No new bytes are ever made here. Raises
+        MoveAbortError and TransactionFailedError, which are on record then, if the store took them.
+        """
+        try:
+            _check(self._send(signed, reservation, start_by_ms, on_sending))
+        except (StartByPassedError, SubmissionUnknownError, TransactionRefusedError):
+            return False
+        except (MoveAbortError, TransactionFailedError):
+            self._note(self._store.record_refused, reservation)
+            raise
+        return True
 
     def _sign(self, data: bytes, reservation: Reservation) -> tuple[SignedTransaction, Reservation]:
         """Sign and put on record; the returned reservation carries the raised fence."""
@@ -141,7 +171,11 @@ class Submitter:
             self._log(json.dumps({"event": "record-not-closed", "reason": type(error).__name__}))
 
     def _send(
-        self, signed: SignedTransaction, start_by_ms: int, on_sending: Callable[[str], None]
+        self,
+        signed: SignedTransaction,
+        reservation: Reservation,
+        start_by_ms: int,
+        on_sending: Callable[[str], None],
     ) -> ExecutionOutcome:
         """Send these bytes until somebody says what became of them."""
         pause_s = FIRST_PAUSE_S
@@ -164,7 +198,7 @@ class Submitter:
                     # Full jitter: gateways that lost the same endpoint do not come back in step.
                     self._sleep(random.uniform(0, pause_s))  # noqa: S311 - spreads load, guards nothing
                     pause_s *= 2
-        raise SubmissionUnknownError(f"transaction {signed.digest} was sent, and its effect is not known")
+        raise SubmissionUnknownError(Submitted(signed.digest, reservation), signed)
 
     def _run(self, work: Coroutine[Any, Any, T], until_ms: int) -> T:
         try:

@@ -1,8 +1,9 @@
-"""A local AWS for the stack: moto's server with the DynamoDB table and the KMS key that the gateway needs.
+"""A local AWS for the stack: moto's server with the DynamoDB table, the KMS key and the bucket that the
+gateway needs.
 
 What is real: the wire protocols (boto3 cannot tell the difference), conditional writes, the secp256k1
 signatures. What is simulated by moto: everything behind them. State is in memory and ends with the process,
-time-to-live never removes an item, no credential is checked.
+neither time-to-live nor a lifecycle rule removes anything, no credential or presigned URL is checked.
 
     python -m infra.local.aws --port 0
 
@@ -27,6 +28,7 @@ import boto3
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_kms import KMSClient
+    from mypy_boto3_s3 import S3Client
 
 LOOPBACK = "127.0.0.1"
 REGION = "us-east-1"
@@ -54,6 +56,24 @@ def dynamodb_client(url: str) -> DynamoDBClient:
 def kms_client(url: str) -> KMSClient:
     """A KMS client for the local server at `url`."""
     return _session().client("kms", endpoint_url=url)
+
+
+def s3_client(url: str) -> S3Client:
+    """An S3 client for the local server at `url`."""
+    return _session().client("s3", endpoint_url=url)
+
+
+def create_blob_bucket(client: S3Client, name: str) -> None:
+    """Create the bucket for bodies larger than a transaction: whatever is in it goes after a day."""
+    client.create_bucket(Bucket=name)
+    client.put_bucket_lifecycle_configuration(
+        Bucket=name,
+        LifecycleConfiguration={
+            "Rules": [
+                {"ID": "one-day", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 1}}
+            ]
+        },
+    )
 
 
 def create_request_table(client: DynamoDBClient, name: str) -> None:

@@ -17,12 +17,13 @@ import pytest
 from chalicelib.dynamodb_store import DynamoDbRequestStore
 from chalicelib.gateway import Gateway
 from chalicelib.loop import EventLoopThread
+from chalicelib.parking_keys import ParkingKeys
 from chalicelib.routes import create_app
 from chalicelib.settings import GatewaySettings
 from chalicelib.trust_roots import RootsFile
 from moto import mock_aws
 
-from infra.local.aws import create_request_table, create_signing_key
+from infra.local.aws import create_parking_key, create_request_table, create_signing_key
 from infra.local.gateway.messages import HttpReply, HttpRequest
 from infra.local.gateway.strict import StrictGateway
 from infra.local.stack.chain import Bootstrap, Chain, Services
@@ -183,6 +184,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
                 endpoints=SuiEndpoints(("unused",)),
                 request_table="requests",
                 kms_key_id="unused",
+                parking_key_id="unused",
                 executor=services.executor.address,
                 deadlines=DeadlineSettings(),
                 # Long, so that a test can be sure of a stale view.
@@ -193,6 +195,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             loop=gateway_loop,
             store=DynamoDbRequestStore(dynamodb, "requests"),
             signer=services.gateway,
+            parking_keys=ParkingKeys.from_kms(kms, create_parking_key(kms)),
             log=logged.append,
         )
         yield Stage(sui, sui_loop, chain, services, keys, executor, gateway, logged)

@@ -9,6 +9,7 @@ unless a test forges something.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ import boto3
 from chalicelib.dynamodb_store import DynamoDbRequestStore
 from chalicelib.gateway import Gateway
 from chalicelib.loop import EventLoopThread
+from chalicelib.parking_keys import ParkingKeys
 from chalicelib.request_store import RequestStore
 from chalicelib.routes import create_app
 from chalicelib.settings import GatewaySettings
@@ -207,6 +209,7 @@ class World:
     ) -> None:
         self.signer = aws.signer
         self.store = DynamoDbRequestStore(aws.dynamodb, TABLE)
+        self.parking_keys = ParkingKeys(os.urandom(32))
         self.executor = FileSigner(Ed25519PrivateKey.generate())
         self.session_key = Ed25519PrivateKey.generate()
         self.sealing_key = SealingPrivateKey.generate()
@@ -232,6 +235,8 @@ class World:
             loop=self.loop,
             store=wrap_store(self.store),
             signer=wrap_signer(self.signer),
+            # Its own: worlds share the table, and the same request may be parked in another one.
+            parking_keys=self.parking_keys,
             log=self.logged.append,
         )
         self.front_door = StrictGateway(create_app(lambda: self.gateway))
@@ -306,6 +311,7 @@ def settings(executor: bytes, deadlines: DeadlineSettings, admission_ttl_ms: int
         endpoints=SuiEndpoints(("http://127.0.0.1:1",)),
         request_table=TABLE,
         kms_key_id="unused",
+        parking_key_id="unused",
         executor=executor,
         deadlines=deadlines,
         admission_ttl_ms=admission_ttl_ms,

@@ -271,7 +271,7 @@ def test_a_refusal_that_fresh_terms_cannot_cure_is_final_at_once(world: World) -
 def test_a_refusal_after_a_broken_connection_is_not_taken_for_definite(world: World) -> None:
     world.chain.epoch_info = EpochInfo(8, 2_000)
     world.chain.outcomes += [broken, refused("gas-price")]
-    reply = world.send(PODS)
+    reply = world.send(PODS, "DELETE")
     assert status(reply)["code"] == 504
     assert len(set(world.chain.executed)) == 1
     assert record(world, reply).state is RequestState.SIGNED

@@ -14,7 +14,7 @@ from chalicelib.settings import settings_from_environment
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from moto import mock_aws
 
-from infra.local.aws import create_signing_key
+from infra.local.aws import create_parking_key, create_signing_key
 from k3s_daas.errors import ConfigurationError
 from k3s_daas.ids import to_hex
 from k3s_daas.roots import TrustRoots
@@ -27,6 +27,7 @@ COMPLETE = {
     "DAAS_SINGLE_ENDPOINT": "own-node",
     "DAAS_REQUEST_TABLE": "requests",
     "DAAS_KMS_KEY_ID": "key",
+    "DAAS_PARKING_KEY_ID": "parking",
     "DAAS_EXECUTOR": "0x" + "ab" * 32,
 }
 
@@ -112,6 +113,7 @@ def environment(roots: Path, key_id: str, executor: bytes) -> dict[str, str]:
         **COMPLETE,
         "DAAS_TRUST_ROOTS_FILE": str(roots),
         "DAAS_KMS_KEY_ID": key_id,
+        "DAAS_PARKING_KEY_ID": create_parking_key(boto3.client("kms")),
         "DAAS_EXECUTOR": to_hex(executor),
     }
 
@@ -136,6 +138,16 @@ def test_a_kms_key_that_does_not_exist_is_refused(tmp_path: Path, kms_key: tuple
     roots = roots_file(tmp_path / "roots.json", kms_key[1], executor)
     with pytest.raises(ConfigurationError, match="DAAS_KMS_KEY_ID"):
         build_gateway(settings_from_environment(environment(roots, "absent", executor.address)))
+
+
+def test_a_parking_key_that_computes_no_mac_is_refused(
+    tmp_path: Path, kms_key: tuple[str, KmsSigner]
+) -> None:
+    executor = FileSigner(Ed25519PrivateKey.generate())
+    roots = roots_file(tmp_path / "roots.json", kms_key[1], executor)
+    settings = environment(roots, kms_key[0], executor.address)
+    with pytest.raises(ConfigurationError, match="DAAS_PARKING_KEY_ID"):
+        build_gateway(settings_from_environment({**settings, "DAAS_PARKING_KEY_ID": kms_key[0]}))
 
 
 def test_a_gateway_is_made_once(tmp_path: Path, kms_key: tuple[str, KmsSigner]) -> None:

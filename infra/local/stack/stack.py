@@ -28,6 +28,7 @@ from k3s_daas.sui.kms import KmsSigner
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 REQUEST_TABLE = "daas-requests"
+BLOB_BUCKET = "daas-blobs"
 START_TIMEOUT_S = 60.0
 MINIMUM_NODE = 18
 
@@ -95,7 +96,7 @@ class Stack:
         ledger_part = self._start_ledger()
         admin_kubeconfig = self._start_kubernetes(authority)
         aws_url = str(aws_part.wait_ready(START_TIMEOUT_S)["url"])
-        key_id = _prepare_aws(aws_url)
+        key_id, parking_key_id = _prepare_aws(aws_url)
         sui_url, faucet_url, control = self._sui_endpoints(ledger_part)
         services = Services(
             gateway=KmsSigner(aws.kms_client(aws_url), key_id),
@@ -115,8 +116,10 @@ class Stack:
             self._state / "listener.kubeconfig",
         )
         wiring = Wiring(sui_url, roots, services)
-        listener = self._start_listener(wiring, listener_kubeconfig)
-        gateway = self._start_gateway(port, wiring, authority.issue("gateway"), aws_url, key_id)
+        listener = self._start_listener(wiring, listener_kubeconfig, aws_url)
+        gateway = self._start_gateway(
+            port, wiring, authority.issue("gateway"), aws_url, (key_id, parking_key_id)
+        )
         listener.wait_ready(START_TIMEOUT_S)
         gateway_url = str(gateway.wait_ready(START_TIMEOUT_S)["url"])
         endpoints = Endpoints(gateway_url, sui_url, aws_url, key_id, control)
@@ -221,7 +224,7 @@ class Stack:
         finally:
             await ledger.close()
 
-    def _start_listener(self, wiring: Wiring, kubeconfig: Path) -> Part:
+    def _start_listener(self, wiring: Wiring, kubeconfig: Path, blobs_url: str) -> Part:
         sealing = self._keys / "executor.sealing"
         sealing.touch(mode=0o600)
         sealing.write_text(wiring.services.sealing.private_bytes().hex() + "\n")
@@ -235,12 +238,15 @@ class Stack:
             DAAS_SEALING_KEY_FILE=str(sealing),
             DAAS_STATE_DIR=str(state),
             DAAS_LISTENER_NAMESPACE=LISTENER_NAMESPACE,
+            DAAS_BLOB_HOSTS=blobs_url.removeprefix("http://"),
+            DAAS_BLOB_PLAIN_HTTP="loopback",
             KUBECONFIG=str(kubeconfig),
         )
 
     def _start_gateway(
-        self, port: int, wiring: Wiring, files: ServerCertificate, aws_url: str, key_id: str
+        self, port: int, wiring: Wiring, files: ServerCertificate, aws_url: str, key_ids: tuple[str, str]
     ) -> Part:
+        key_id, parking_key_id = key_ids
         return self._start(
             "gateway",
             "infra.local.gateway",
@@ -248,7 +254,9 @@ class Stack:
             **wiring.environment(),
             **aws.client_environment(aws_url),
             DAAS_REQUEST_TABLE=REQUEST_TABLE,
+            DAAS_BLOB_BUCKET=BLOB_BUCKET,
             DAAS_KMS_KEY_ID=key_id,
+            DAAS_PARKING_KEY_ID=parking_key_id,
             DAAS_EXECUTOR=to_hex(wiring.services.executor.address),
         )
 
@@ -317,10 +325,12 @@ def refuse_if_running(pids: Path) -> None:
             )
 
 
-def _prepare_aws(url: str) -> str:
-    """The table and the gateway's key; returns the key's id."""
+def _prepare_aws(url: str) -> tuple[str, str]:
+    """The table, the bucket and the gateway's keys; returns the ids of the signing and the parking key."""
+    aws.create_blob_bucket(aws.s3_client(url), BLOB_BUCKET)
     aws.create_request_table(aws.dynamodb_client(url), REQUEST_TABLE)
-    return aws.create_signing_key(aws.kms_client(url))
+    kms = aws.kms_client(url)
+    return aws.create_signing_key(kms), aws.create_parking_key(kms)
 
 
 def _clean_environment() -> dict[str, str]:
