@@ -1,6 +1,17 @@
 """The Chalice app that Lambda runs. Importing it needs no setting and makes no client (see `runtime`)."""
 
+from typing import Any
+
+from chalice import Rate
 from chalicelib.routes import create_app
 from chalicelib.runtime import GatewayHolder
 
-app = create_app(GatewayHolder().gateway)
+_holder = GatewayHolder()
+app = create_app(_holder.gateway)
+
+
+# As often as EventBridge can: what a dead function has signed may be submitted for 24 s only.
+@app.schedule(Rate(1, unit=Rate.MINUTES))  # type: ignore[untyped-decorator] # Chalice carries no types
+def sweep(event: Any) -> None:
+    """Go on with what functions that died have left. Raises what keeps the run from reading the records."""
+    _holder.gateway().sweep()

@@ -32,6 +32,7 @@ from infra.local.gateway.messages import HttpReply, HttpRequest
 from infra.local.gateway.strict import StrictGateway
 from k3s_daas.bcs import Reader
 from k3s_daas.bearer import mint
+from k3s_daas.blobs.store import BlobStore
 from k3s_daas.contract.attributes import OnChainAttributes
 from k3s_daas.contract.calls import EXECUTE_PAYLOAD, EXECUTE_REQUEST_ID, Response, store_response
 from k3s_daas.contract.objects import (
@@ -115,10 +116,11 @@ class ScriptedChain(MemoryLedger):
         digest = transaction_digest(transaction)
         if digest not in self.transactions:
             self.transactions[digest] = SignedTransaction(digest, transaction, [b""], success=True)
-            self._answer(transaction, digest)
+            self.answer(transaction, digest)
         return ExecutionOutcome(digest, success=True)
 
-    def _answer(self, transaction: bytes, digest: str) -> None:
+    def answer(self, transaction: bytes, digest: str) -> None:
+        """What the listener stores for this command, if there is one: `respond` decides."""
         decoded = decode_transaction(transaction)
         [call] = decoded.move_calls
         request_id = Reader(decoded.resolve_pure(call.arguments[EXECUTE_REQUEST_ID])).byte_vector()
@@ -204,6 +206,7 @@ class World:
         deadlines: DeadlineSettings | None = None,
         admission_ttl_ms: int = 1_000,
         discovery_ttl_ms: int = 30_000,
+        blobs: BlobStore | None = None,
         wrap_store: Callable[[RequestStore], RequestStore] = lambda store: store,
         wrap_signer: Callable[[TransactionSigner], TransactionSigner] = lambda signer: signer,
     ) -> None:
@@ -227,6 +230,7 @@ class World:
             discovery_ttl_ms=discovery_ttl_ms,
         )
         self.logged: list[str] = []
+        self.ahead_ms = 0
         self.loop = EventLoopThread()
         self.gateway = Gateway(
             settings=self.settings,
@@ -237,14 +241,20 @@ class World:
             signer=wrap_signer(self.signer),
             # Its own: worlds share the table, and the same request may be parked in another one.
             parking_keys=self.parking_keys,
+            blobs=blobs,
+            now_ms=self.now_ms,
             log=self.logged.append,
         )
-        self.front_door = StrictGateway(create_app(lambda: self.gateway))
+        self.front_door = StrictGateway(create_app(lambda: self.gateway, self.now_ms), now_ms=self.now_ms)
         self.set_cluster()
         self.set_seal(SealTerms())
 
     def close(self) -> None:
         self.loop.close()
+
+    def now_ms(self) -> int:
+        """The gateway's clock; a test lets time pass by setting it ahead."""
+        return now_ms() + self.ahead_ms
 
     def token(self, **changes: Any) -> str:
         """A fresh token; `changes` override the arguments of `mint`."""

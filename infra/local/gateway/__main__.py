@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from infra.local.gateway.schedule import run_every
 from infra.local.gateway.server import GatewayServer
 from infra.local.gateway.strict import StrictGateway
 
@@ -34,16 +35,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, required=True, help="port on 127.0.0.1; 0 picks a free one")
     parser.add_argument("--tls-cert", type=Path, required=True, help="certificate chain (PEM)")
     parser.add_argument("--tls-key", type=Path, required=True, help="private key of the certificate (PEM)")
+    parser.add_argument(
+        "--sweep-every",
+        type=float,
+        default=10.0,
+        metavar="SECONDS",
+        help="how often the scheduled function `sweep` runs; 0 for never (default: %(default)s)",
+    )
     options = parser.parse_args(arguments)
     # In the function's archive app.py and chalicelib/ are at the top; here they are a directory further down.
     sys.path.insert(0, str(FUNCTIONS))
-    gateway = StrictGateway(importlib.import_module("app").app)
+    functions = importlib.import_module("app")
+    gateway = StrictGateway(functions.app)
     try:
         server = GatewayServer(options.port, options.tls_cert, options.tls_key, gateway.handle)
     except OSError as error:
         # ssl.SSLError is an OSError too: a wrong certificate file ends here as well.
         print(f"cannot serve the gateway on port {options.port}: {error}", file=sys.stderr)
         return 1
+    if options.sweep_every > 0:
+        run_every(options.sweep_every, functions.sweep)
     serve(server)
     # Daemon threads may still wait for an answer from the chain; whoever ends this process does not want to.
     sys.stdout.flush()
