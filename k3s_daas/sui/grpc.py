@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 
 from grpclib.client import Channel
 from grpclib.const import Status
-from pysui.sui.sui_grpc.suimsgs.sui.rpc import v2
 
 from k3s_daas.errors import LedgerUnavailableError
 from k3s_daas.ids import to_hex
 from k3s_daas.sui import grpc_messages as messages
 from k3s_daas.sui.digests import transaction_digest
+from k3s_daas.sui.generated import v2
 from k3s_daas.sui.grpc_channel import GrpcConnection, Keepalive, StatusReplyError
 from k3s_daas.sui.ledger import (
     ChainObject,

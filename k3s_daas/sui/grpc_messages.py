@@ -9,11 +9,9 @@ import datetime
 from collections.abc import Sequence
 from typing import Any, NoReturn, TypeVar
 
-from pysui.sui.sui_grpc.suimsgs.google.protobuf import FieldMask
-from pysui.sui.sui_grpc.suimsgs.sui.rpc import v2
-
 from k3s_daas.ids import ADDRESS_BYTES
 from k3s_daas.sui.digests import digest_bytes, transaction_digest
+from k3s_daas.sui.generated import FieldMask, v2
 from k3s_daas.sui.ledger import (
     Abort,
     ChainEvent,
