@@ -259,7 +259,7 @@ class World:
         authorised: OnChainAttributes | None = None,
         signer: FileSigner | None = None,
         session: Ed25519PrivateKey | None = None,
-        payload: Sequence[bytes] | PayloadReference | None = None,
+        payload: Sequence[bytes] | PayloadReference | Callable[[bytes], Sequence[bytes]] | None = None,
         event: Callable[[ApiRequested], ApiRequested] = lambda requested: requested,
         transaction: Callable[[SignedTransaction], SignedTransaction] = lambda done: done,
         type_tag: str = event_type(PACKAGE, API_REQUEST),
@@ -269,6 +269,8 @@ class World:
         answer_to = reply_key or self.reply_key.public_bytes()
         envelope = RequestEnvelope(method, path, query, tuple(headers), body, answer_to)
         info = request_info(CLUSTER, SEAL, request_id)
+        if callable(payload):
+            payload = payload(request_id)
         chunks = payload or split(self.sealing_key.public_key.seal(envelope.encode(), info))
         token = mint(
             session or self.session,
