@@ -19,6 +19,8 @@ from infra.local.kube.registry import Registry, Resource
 from infra.local.kube.schema import REF, named_schema, references, resource_schema, schema_name
 
 _QUERY_PARAMETERS = ("dryRun", "fieldManager", "fieldValidation", "force")
+_PATCH_TYPES = ("application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json")
+_STRATEGIC = "application/strategic-merge-patch+json"
 
 
 class OpenApi:
@@ -115,6 +117,10 @@ def _paths(resource: Resource, kind: Json, schema: str) -> Json:
             found["parameters"] = [
                 {"name": name, "in": "query", "schema": {"type": "string"}} for name in _QUERY_PARAMETERS
             ]
+        if action == "patch":
+            # kubectl apply looks here for the strategic merge patch, and asks for OpenAPI v2 without it.
+            types = _PATCH_TYPES if resource.crd_version else (*_PATCH_TYPES, _STRATEGIC)
+            found["requestBody"] = {"content": {name: {"schema": {"type": "object"}} for name in types}}
         return found
 
     if not resource.stored:
