@@ -12,7 +12,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.loaders import Loader
-from chalicelib.settings import settings_from_environment
+from chalicelib.settings import GatewaySettings, settings_from_environment
 from chalicelib.trust_roots import RootsParameter
 from moto import mock_aws
 
@@ -27,8 +27,9 @@ RESPONSES: dict[str, Any] = RESOURCES["RestAPI"]["Properties"]["DefinitionBody"]
 ]
 # What the operator or CloudFormation puts in place of a {"Ref": …}.
 VALUES = {
-    "SuiEndpoint": "https://fullnode.example:443",
-    "SingleEndpoint": "own-node",
+    "SuiEndpoints": "https://fullnode.example:443,https://other.example,https://third.example",
+    "Quorum": "2",
+    "SingleEndpoint": "",
     "Executor": "0x" + "ab" * 32,
     "TrustRootsParameter": "/k3s-daas/trust-roots",
 }
@@ -45,15 +46,19 @@ CODES_AND_REASONS = {
 }
 
 
+def test_one_endpoint_of_ones_own_is_configured_with_an_empty_quorum() -> None:
+    one = {**VALUES, "SuiEndpoints": "https://node.example", "Quorum": "", "SingleEndpoint": "own-node"}
+    assert _settings(one).endpoints.urls == ("https://node.example",)
+
+
 def test_the_functions_get_every_setting_that_the_gateway_asks_for() -> None:
     variables = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
     assert all(set(value) == {"Ref"} for value in variables.values())
     referred = {value["Ref"] for value in variables.values()}
     assert referred <= set(TEMPLATE["Parameters"]) | set(RESOURCES)
-    settings = settings_from_environment(
-        {name: VALUES.get(value["Ref"], value["Ref"]) for name, value in variables.items()}
-    )
+    settings = _settings(VALUES)
     assert settings.request_table == "RequestTable"
+    assert (len(settings.endpoints.urls), settings.endpoints.quorum) == (3, 2)
     assert settings.trust_roots == RootsParameter("/k3s-daas/trust-roots")
 
 
@@ -62,7 +67,8 @@ def test_the_parameters_accept_what_the_gateway_accepts() -> None:
         parameter = TEMPLATE["Parameters"][name]
         assert re.fullmatch(parameter.get("AllowedPattern", ".*"), value), name
         assert value in parameter.get("AllowedValues", [value]), name
-    assert not re.fullmatch(TEMPLATE["Parameters"]["SuiEndpoint"]["AllowedPattern"], "http://node")
+    for refused in ("", "http://node", "https://node,http://other", "https://node, https://other"):
+        assert not re.fullmatch(TEMPLATE["Parameters"]["SuiEndpoints"]["AllowedPattern"], refused)
     assert not re.fullmatch(TEMPLATE["Parameters"]["TrustRootsParameter"]["AllowedPattern"], "roots")
 
 
@@ -143,6 +149,14 @@ def test_kubectl_repeats_only_what_certainly_did_not_run() -> None:
         if any(header.lower().endswith(".retry-after") for header in response["responseParameters"])
     }
     assert retried == {"THROTTLED"}
+
+
+def _settings(values: dict[str, str]) -> GatewaySettings:
+    """What the functions would read; what CloudFormation makes goes by the name of its resource."""
+    variables = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
+    return settings_from_environment(
+        {name: values.get(value["Ref"], value["Ref"]) for name, value in variables.items()}
+    )
 
 
 def _actions(statement: dict[str, Any]) -> list[str]:
