@@ -12,8 +12,8 @@ from typing import Any
 ScheduledFunction = Callable[[dict[str, Any], Any], Any]
 
 
-def run_every(seconds: float, function: ScheduledFunction) -> threading.Event:
-    """Call `function` every `seconds` in a daemon thread, until the returned event is set.
+def run_every(seconds: float, function: ScheduledFunction) -> Callable[[], None]:
+    """Call `function` every `seconds` in a daemon thread; what is returned ends it, after a run under way.
 
     A run that fails is a log line, as it is in Lambda: the next run comes all the same.
     """
@@ -27,8 +27,13 @@ def run_every(seconds: float, function: ScheduledFunction) -> threading.Event:
                 line = {"event": "scheduled-run-failed", "reason": type(error).__name__}
                 print(json.dumps(line), file=sys.stderr, flush=True)
 
-    threading.Thread(target=serve, name="schedule", daemon=True).start()
-    return ended
+    def end() -> None:
+        ended.set()
+        thread.join()
+
+    thread = threading.Thread(target=serve, name="schedule", daemon=True)
+    thread.start()
+    return end
 
 
 def _event() -> dict[str, Any]:

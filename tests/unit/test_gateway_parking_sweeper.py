@@ -1,0 +1,307 @@
+"""A function may die at any point: its record goes on, runs at most once, and nothing is sent too late."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from chalicelib.request_store import RequestRecord, RequestState
+from moto import mock_aws
+
+from infra.local.gateway.messages import HttpReply
+from infra.local.gateway.schedule import run_every
+from k3s_daas.deadlines import DeadlineSettings
+from k3s_daas.envelope import RequestEnvelope, ResponseEnvelope
+from k3s_daas.errors import LedgerUnavailableError
+from k3s_daas.sui.ledger import Abort, ExecutionOutcome, SignedTransaction
+from k3s_daas.sui.transactions import transaction_digest
+from tests.unit.gateway_world import LocalAws, World, echo
+
+CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
+SESSION = (("Kubectl-Session", "5e7d2f2c-0d3b-4a8e-9d3e-0f6c2f6d7a10"),)
+IMPATIENT = replace(DeadlineSettings(), gateway_wait_ms=300)
+
+
+class Crash(BaseException):
+    """The process dies here."""
+
+
+class MortalClient:
+    """A DynamoDB client in a process that dies before or after its nth write from now on."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._left = -1
+        self._carried_out = False
+        self.request_ids: list[bytes] = []
+
+    def die_at(self, write: int, *, carried_out: bool) -> None:
+        self._left, self._carried_out = write, carried_out
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._client, name)
+        if name not in ("put_item", "update_item"):
+            return found
+
+        def write(**arguments: Any) -> Any:
+            self._left -= 1
+            if self._left == 0 and not self._carried_out:
+                raise Crash
+            answer = found(**arguments)
+            if name == "put_item":
+                self.request_ids.append(bytes(arguments["Item"]["id"]["B"]))
+            if self._left == 0:
+                raise Crash
+            return answer
+
+        return write
+
+
+class Stage:
+    """A gateway whose process dies on demand, and a cluster that answers on demand."""
+
+    def __init__(self, aws: LocalAws) -> None:
+        self.world = World(aws, deadlines=IMPATIENT)
+        self.client = MortalClient(aws.dynamodb)
+        self.world.store._client = self.client  # type: ignore[assignment] # a test double
+        self.world.chain.respond = None
+        self.ran: list[bytes] = []
+
+    def send(self) -> HttpReply:
+        return self.world.send(CONFIG_MAPS, "POST", b"{}", headers=SESSION)
+
+    def after(self, seconds: int) -> None:
+        """Let time pass, for the gateway and the chain, and sweep."""
+        self.world.ahead_ms = seconds * 1000
+        self.world.chain.timestamp_ms = self.world.now_ms()
+        self.world.gateway.sweep()
+
+    def answer(self) -> None:
+        """The listener answers what the chain accepted."""
+        chain = self.world.chain
+        chain.respond = self._run
+        for digest, transaction in list(chain.transactions.items()):
+            if transaction.signatures == [b""]:
+                chain.answer(transaction.bcs, digest)
+        chain.respond = None
+
+    def _run(self, request: RequestEnvelope) -> ResponseEnvelope:
+        self.ran.append(request.body)
+        return echo(request)
+
+    @property
+    def sent(self) -> int:
+        return len(self.world.chain.executed)
+
+    @property
+    def commands(self) -> int:
+        return len(set(self.world.chain.executed))
+
+    def record(self, index: int = 0) -> RequestRecord:
+        found = self.world.store.get(self.client.request_ids[index])
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    with mock_aws():
+        stage = Stage(LocalAws())
+        yield stage
+        stage.world.close()
+
+
+# The writes of a slow command, in order. The second exchange begins with the sixth.
+WRITES = [
+    "reserve",
+    "signed",
+    "submitted",
+    "parked",
+    "place",
+    "take place",
+    "take record",
+    "parked again",
+    "place again",
+]
+SECOND_EXCHANGE = WRITES.index("place") + 1
+POINTS = [(write, carried_out) for write in range(1, len(WRITES) + 1) for carried_out in (False, True)]
+
+
+@pytest.mark.parametrize(
+    ("write", "carried_out"),
+    POINTS,
+    ids=[f"{'after' if carried_out else 'before'} {WRITES[write - 1]}" for write, carried_out in POINTS],
+)
+def test_wherever_a_function_dies_its_record_is_brought_to_an_end(
+    stage: Stage, write: int, carried_out: bool
+) -> None:
+    stage.client.die_at(write, carried_out=carried_out)
+    if write > SECOND_EXCHANGE:
+        assert stage.send().status == 503
+    with pytest.raises(Crash):
+        stage.send()
+    stage.after(10)
+    stage.answer()
+    sent = stage.sent
+    stage.after(60)
+    stage.after(400)
+    assert stage.sent == sent, "something was sent after start_by"
+    signed = (write, carried_out) >= (2, True)
+    assert (stage.commands, len(stage.ran)) == ((1, 1) if signed else (0, 0))
+    if not stage.client.request_ids:
+        assert (write, carried_out) == (1, False)
+        return
+    record = stage.record()
+    assert record.state is (RequestState.ANSWERED if signed else RequestState.EXPIRED)
+    assert record.request.wrapped_reply_key == b""
+
+
+def executed_then_dead(stage: Stage) -> Callable[[bytes], ExecutionOutcome]:
+    def die(transaction: bytes) -> ExecutionOutcome:
+        stage.world.chain.accept(transaction)
+        raise Crash
+
+    return die
+
+
+def dead(transaction: bytes) -> ExecutionOutcome:
+    raise Crash
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+def test_death_while_sending_sends_the_same_bytes_once_more(stage: Stage, arrived: bool) -> None:
+    stage.world.chain.outcomes.append(executed_then_dead(stage) if arrived else dead)
+    with pytest.raises(Crash):
+        stage.send()
+    stage.after(10)
+    assert (stage.sent, stage.commands) == (2, 1)
+    assert stage.record().state is RequestState.SUBMITTED
+
+
+def test_nothing_is_sent_after_start_by(stage: Stage) -> None:
+    stage.world.chain.outcomes.append(dead)
+    with pytest.raises(Crash):
+        stage.send()
+    stage.after(60)
+    assert stage.sent == 1
+    assert stage.record().state is RequestState.EXPIRED
+
+
+def test_as_long_as_the_chain_is_behind_nothing_is_called_expired(stage: Stage) -> None:
+    stage.world.chain.outcomes.append(dead)
+    with pytest.raises(Crash):
+        stage.send()
+    stage.world.ahead_ms = 60_000
+    stage.world.gateway.sweep()
+    assert stage.record().state is RequestState.SIGNED
+
+
+def test_a_retry_after_a_death_adopts_only_what_was_parked(stage: Stage) -> None:
+    stage.client.die_at(3, carried_out=True)
+    with pytest.raises(Crash):
+        stage.send()
+    assert stage.send().status == 503
+    assert stage.commands == 2
+
+
+def test_what_was_parked_before_the_death_is_adopted(stage: Stage) -> None:
+    stage.client.die_at(5, carried_out=True)
+    with pytest.raises(Crash):
+        stage.send()
+    stage.answer()
+    assert stage.send().status == 200
+    assert stage.commands == 1
+
+
+def test_a_transaction_that_failed_on_chain_is_refused(stage: Stage) -> None:
+    def failed_then_dead(transaction: bytes) -> ExecutionOutcome:
+        digest = transaction_digest(transaction)
+        stage.world.chain.transactions[digest] = SignedTransaction(digest, transaction, [b"x"], success=False)
+        raise Crash
+
+    stage.world.chain.outcomes.append(failed_then_dead)
+    with pytest.raises(Crash):
+        stage.send()
+    stage.after(60)
+    assert stage.record().state is RequestState.REFUSED
+
+
+def test_an_abort_that_the_sweeper_hears_is_on_record(stage: Stage) -> None:
+    def revoked(transaction: bytes) -> ExecutionOutcome:
+        abort = Abort("seal", None, 305, 0)
+        return ExecutionOutcome(transaction_digest(transaction), success=False, abort=abort, failure="abort")
+
+    stage.world.chain.outcomes += [dead, revoked]
+    with pytest.raises(Crash):
+        stage.send()
+    stage.after(10)
+    assert stage.record().state is RequestState.REFUSED
+
+
+def test_a_command_that_is_never_answered_expires_after_answer_by(stage: Stage) -> None:
+    assert stage.send().status == 503
+    stage.after(800)
+    assert stage.record().state is RequestState.PARKED
+    stage.after(860)
+    record = stage.record()
+    assert (record.state, record.request.wrapped_reply_key) == (RequestState.EXPIRED, b"")
+
+
+def test_a_parked_command_keeps_its_answer_for_the_retry(stage: Stage) -> None:
+    assert stage.send().status == 503
+    stage.answer()
+    stage.after(300)
+    stage.world.ahead_ms = 0
+    assert stage.send().status == 200
+
+
+def test_a_live_function_is_not_disturbed(stage: Stage) -> None:
+    world, replies = stage.world, list[HttpReply]()
+    waiting = threading.Event()
+    look = world.chain.get_object
+
+    async def noticed(object_id: bytes) -> Any:
+        if stage.sent:
+            waiting.set()
+        return await look(object_id)
+
+    world.chain.get_object = noticed  # type: ignore[method-assign] # the script of this test
+    thread = threading.Thread(target=lambda: replies.append(stage.send()))
+    thread.start()
+    assert waiting.wait(5)
+    world.gateway.sweep()
+    stage.answer()
+    thread.join()
+    # It may just have been parked; then its retry gets the answer.
+    assert (replies[0] if replies[0].status == 200 else stage.send()).status == 200
+    assert stage.commands == 1
+
+
+def test_a_chain_that_is_away_is_left_to_the_next_run(stage: Stage) -> None:
+    assert stage.send().status == 503
+    stage.answer()
+    stage.world.chain.away = True
+    stage.after(400)
+    assert stage.record().state is RequestState.PARKED
+    assert '"failed": 1' in stage.world.logged[-1]
+    stage.world.chain.away = False
+    stage.after(400)
+    assert stage.record().state is RequestState.ANSWERED
+
+
+def test_a_failed_run_does_not_end_the_schedule(capfd: pytest.CaptureFixture[str]) -> None:
+    runs = threading.Semaphore(0)
+
+    def run(event: dict[str, Any], _context: Any) -> None:
+        assert event["detail-type"] == "Scheduled Event"
+        runs.release()
+        raise LedgerUnavailableError("away")
+
+    end = run_every(0.01, run)
+    assert runs.acquire(timeout=5)
+    assert runs.acquire(timeout=5)
+    end()
+    assert "scheduled-run-failed" in capfd.readouterr().err
