@@ -15,3 +15,9 @@ app = create_app(_holder.gateway)
 def sweep(event: Any) -> None:
     """Go on with what functions that died have left. Raises what keeps the run from reading the records."""
     _holder.gateway().sweep()
+
+
+@app.schedule(Rate(5, unit=Rate.MINUTES))  # type: ignore[untyped-decorator] # Chalice carries no types
+def watch_gas(event: Any) -> None:
+    """Report the balance that an alarm watches. Raises what hinders it: no report raises the alarm too."""
+    _holder.gateway().report_balance(event.context.function_name)

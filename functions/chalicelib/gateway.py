@@ -15,10 +15,11 @@ from chalicelib.admission import admit
 from chalicelib.bodies import complete_response
 from chalicelib.chain import SEAL_CAPACITY, ChainView, CommandState
 from chalicelib.command import AdmittedCommand, command_transaction, seal_command
-from chalicelib.discovery_cache import DiscoveryCache
+from chalicelib.discovery_cache import DiscoveryCache, Fetched
 from chalicelib.discovery_replies import DiscoveryReplies
 from chalicelib.errors import GatewayUnavailableError
 from chalicelib.fate import Fate, find_fate
+from chalicelib.gas import balance_metric
 from chalicelib.http_request import GatewayRequest
 from chalicelib.journey import Journey, Log, log_to_stderr, where
 from chalicelib.loop import EventLoopThread
@@ -68,6 +69,7 @@ T = TypeVar("T")
 # The contract decides by the chain's clock, and a moment later. What begins or ends within this time could be
 # refused there, and a refusal on chain costs gas.
 CLOCK_MARGIN_MS = 5_000
+BALANCE_TIMEOUT_S = 20.0
 # For one more look at the chain after the wait: Lambda ends soon.
 LOOK_S = 1.0
 
@@ -144,13 +146,22 @@ class Gateway:
         """Go on with what functions that died have left; for a schedule. See `sweeper`."""
         return self._sweeper.sweep()
 
+    def report_balance(self, function_name: str) -> None:
+        """Log what this gateway's address can still pay with; for a schedule. Raises LedgerError."""
+        balance = self._loop.run(self._ledger.balance(self._signer.address), timeout_s=BALANCE_TIMEOUT_S)
+        self._log(balance_metric(balance, function_name, self._now_ms()))
+
     def _serve(self, request: GatewayRequest, journey: Journey) -> GatewayReply:
         with journey.stage("admission"):
             admitted = self._admit(request, journey)
         left_ms = self._wait_until_ms(request) - self._now_ms()
+
+        def run(command: AdmittedCommand) -> Fetched:
+            return Fetched(self._command(command, journey), own=not journey.adopted)
+
         reply, journey.cache = self._discovery.answer(
             admitted,
-            lambda command: self._command(command, journey),
+            run,
             # Time must be left for an own command, if somebody else's brings nothing.
             patience_s=max(0, left_ms) / 2000,
         )
@@ -165,6 +176,7 @@ class Gateway:
         """One command through the chain, or the one that runs already for this very request."""
         place = self._parking.place(admitted)
         adopted = None if place is None else self._parking.adopt(place)
+        journey.adopted = adopted is not None
         with journey.stage("submit"):
             if adopted is None:
                 pending = self._submit(admitted, place, journey)

@@ -12,6 +12,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.loaders import Loader
+from chalicelib.gas import balance_metric
 from chalicelib.settings import GatewaySettings, settings_from_environment
 from chalicelib.trust_roots import RootsParameter
 from moto import mock_aws
@@ -117,6 +118,19 @@ def test_bodies_expire_and_nobody_reads_them_in_the_clear() -> None:
     (statement,) = RESOURCES["BodyBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
     assert statement["Effect"] == "Deny"
     assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_the_alarm_watches_the_metric_that_the_gateway_reports() -> None:
+    line = json.loads(balance_metric(1_500_000_000, "stack-WatchGas-1", 1_700_000_000_000))
+    (definition,) = line["_aws"]["CloudWatchMetrics"]
+    (metric,) = definition["Metrics"]
+    alarm = RESOURCES["GasAlarm"]["Properties"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == (definition["Namespace"], metric["Name"])
+    ((dimension,),) = definition["Dimensions"]
+    assert alarm["Dimensions"] == [{"Name": dimension, "Value": {"Ref": "WatchGas"}}]
+    assert (line[dimension], line[metric["Name"]]) == ("stack-WatchGas-1", 1.5)
+    # A balance that nobody can read is no balance.
+    assert alarm["TreatMissingData"] == "breaching"
 
 
 @pytest.mark.parametrize("name", sorted(RESPONSES))
