@@ -21,6 +21,7 @@ from chalicelib.loop import EventLoopThread
 from chalicelib.parking_keys import ParkingKeys
 from chalicelib.settings import GatewaySettings, settings_from_environment
 from chalicelib.trust_roots import PARAMETER, load_roots
+from k3s_daas.blobs.ipfs import IpfsBlobStore
 from k3s_daas.blobs.s3 import S3BlobStore
 from k3s_daas.blobs.store import BlobStore
 from k3s_daas.errors import ConfigurationError
@@ -130,6 +131,8 @@ def _parking_keys(client: KMSClient, key_id: str) -> ParkingKeys:
 
 
 def _blob_store(session: boto3.session.Session, settings: GatewaySettings) -> BlobStore | None:
+    if settings.blob_ipfs is not None:
+        return IpfsBlobStore(*settings.blob_ipfs)
     if settings.blob_bucket is None:
         return None
     return S3BlobStore(session.client("s3", config=CLIENT_CONFIG.merge(S3_CONFIG)), settings.blob_bucket)

@@ -56,6 +56,10 @@ class GatewaySettings:
     """S3 bucket for sealed bodies that are larger than a transaction. Without it, 96 KiB of compressed
     ciphertext are the limit each way."""
 
+    blob_ipfs: tuple[str, str] | None = None
+    """In the place of a bucket: URLs of our kubo node's HTTP API and of the gateway that the listener asks.
+    Requests only; replies must fit a transaction."""
+
     discovery_ttl_ms: int = 30_000
     """How long a reply to discovery is kept. A definition that somebody changes on another way than through
     this process is seen by then."""
@@ -82,6 +86,7 @@ def settings_from_environment(environment: Mapping[str, str]) -> GatewaySettings
         executor=_address(environment, "DAAS_EXECUTOR"),
         deadlines=DeadlineSettings.from_environment(environment),
         gas_budget=_positive(environment, "DAAS_GAS_BUDGET", GatewaySettings.gas_budget),
+        blob_ipfs=_ipfs(environment),
         blob_bucket=environment.get("DAAS_BLOB_BUCKET", "").strip() or None,
         admission_ttl_ms=_positive(environment, "DAAS_ADMISSION_TTL_MS", GatewaySettings.admission_ttl_ms),
         discovery_ttl_ms=_positive(environment, "DAAS_DISCOVERY_TTL_MS", GatewaySettings.discovery_ttl_ms),
@@ -96,6 +101,16 @@ def _required(environment: Mapping[str, str], name: str) -> str:
     if not value:
         raise ConfigurationError(f"{name} is not set: the gateway needs it to serve any request.")
     return value
+
+
+def _ipfs(environment: Mapping[str, str]) -> tuple[str, str] | None:
+    names = ("DAAS_BLOB_IPFS_API", "DAAS_BLOB_IPFS_GATEWAY")
+    api, gateway = (environment.get(name, "").strip() for name in names)
+    if not api and not gateway:
+        return None
+    if not api or not gateway or environment.get("DAAS_BLOB_BUCKET", "").strip():
+        raise ConfigurationError(f"{' and '.join(names)} go together, and without DAAS_BLOB_BUCKET.")
+    return api, gateway
 
 
 def _positive(environment: Mapping[str, str], name: str, default: int) -> int:

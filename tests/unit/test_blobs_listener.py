@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import socketserver
+import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
+from infra.local.certificates import LocalAuthority
 from k3s_daas.blobs.bodies import MAX_BLOB_BYTES
 from k3s_daas.blobs.store import (
     BlobAlteredError,
@@ -225,6 +228,40 @@ async def test_an_upload_whose_answer_was_lost_is_found_in_place(store: Store, c
     store.answers = [answer(500), answer(412)]
     await client.upload(store.url(), BODY, timeout_s=5)
     assert len(store.seen) == 2
+
+
+async def test_the_certificate_decides_over_https(tmp_path: Path) -> None:
+    authority = LocalAuthority(tmp_path)
+    files = authority.issue("blobs")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Sealed)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.certificate, files.key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    place = f"localhost:{server.server_port}"
+    reference = reference_to(f"https://{place}/requests/1", BODY)
+    ours = ssl.create_default_context(cafile=str(authority.certificate_file))
+    trusting = BlobClient(BlobPlaces(frozenset({place})), tls=ours)
+    strict = BlobClient(BlobPlaces(frozenset({place})))
+    try:
+        assert await trusting.fetch(reference, timeout_s=5) == BODY
+        with pytest.raises(BlobUnavailableError, match="SSLError"):
+            await strict.fetch(reference, timeout_s=5)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+        trusting.close()
+        strict.close()
+
+
+class _Sealed(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        answer(200, BODY)(self)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
 
 
 def places(hosts: str, plain: str = "", *, development: bool = True) -> BlobPlaces | None:

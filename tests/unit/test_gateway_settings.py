@@ -56,6 +56,8 @@ def test_a_missing_setting_is_named(name: str) -> None:
         ("DAAS_GAS_BUDGET", "-1"),
         ("DAAS_ADMISSION_TTL_MS", "1s"),
         ("DAAS_GATEWAY_WAIT_MS", "soon"),
+        ("DAAS_BLOB_IPFS_API", "http://127.0.0.1:5001"),
+        ("DAAS_BLOB_IPFS_GATEWAY", "https://ipfs.example"),
     ],
 )
 def test_a_wrong_setting_is_named(name: str, value: str) -> None:
