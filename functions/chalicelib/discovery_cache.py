@@ -2,7 +2,8 @@
 
 Guarantees, in this order of weight:
 
-1. Only a complete 200 is kept; every other reply reaches the caller who caused it and nobody else.
+1. Only a complete 200 to exactly this question is kept; every other reply reaches the caller who caused it
+   and nobody else.
 2. What was asked before definitions changed is neither kept nor given to who asks afterwards.
 3. However many ask for the same at once, one command fetches it; where it brings nothing to keep, each of the
    others asks for himself.
@@ -38,7 +39,16 @@ Outcome = Literal["hit", "shared", "revalidated", "miss", "suspended"]
 """How a reply came about: kept; fetched by somebody who asked at the same time; kept, and confirmed by the
 API server; fetched; fetched although kept replies exist, because definitions changed a moment ago."""
 
-Fetch = Callable[[str | None], GatewayReply]
+
+class Fetched(NamedTuple):
+    """What a fetch brought. `own` says that exactly this was asked, just now; else the reply is the answer
+    that an earlier request of the same caller left behind, and good for him only."""
+
+    reply: GatewayReply
+    own: bool
+
+
+Fetch = Callable[[str | None], Fetched]
 """Asks the API server, with the ETag that is known already, if any."""
 
 
@@ -115,13 +125,13 @@ class DiscoveryCache:
         if kept is not None:
             return self._counted(kept.reply, "hit")
         if flight is None:
-            return self._counted(fetch(None), "suspended")
+            return self._counted(fetch(None).reply, "suspended")
         if leads:
             return self._lead(key, flight, fetch)
         flight.done.wait(patience_s)
         if flight.reply is not None:
             return self._counted(flight.reply, "shared")
-        return self._counted(fetch(None), "miss")
+        return self._counted(fetch(None).reply, "miss")
 
     @contextmanager
     def definitions_change(self) -> Iterator[None]:
@@ -157,11 +167,11 @@ class DiscoveryCache:
         expired = flight.expired
         etag = None if expired is None else expired.reply.header("ETag")
         try:
-            reply = fetch(etag)
+            reply, own = fetch(etag)
             outcome: Outcome = "miss"
             if expired is not None and etag is not None and reply.status == NOT_MODIFIED:
                 reply, outcome = expired.reply, "revalidated"
-            if is_complete(reply):
+            if own and is_complete(reply):
                 flight.reply = _for_all(reply)
         finally:
             with self._lock:

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from chalicelib.command import AdmittedCommand
-from chalicelib.discovery_cache import NOT_MODIFIED, OK, DiscoveryCache, DiscoveryKey, Outcome
+from chalicelib.discovery_cache import NOT_MODIFIED, OK, DiscoveryCache, DiscoveryKey, Fetched, Outcome
 from chalicelib.replies import GatewayReply
 from k3s_daas.discovery import changes_discovery, is_discovery
 from k3s_daas.ids import to_hex
 from k3s_daas.status import StatusError
 
-Run = Callable[[AdmittedCommand], GatewayReply]
+Run = Callable[[AdmittedCommand], Fetched]
 
 # What a fetch says of its caller; none of it changes the reply, but for Accept, which is part of the key.
 _FETCH_HEADERS = frozenset({"Accept", "User-Agent", "Kubectl-Command", "Kubectl-Session"})
@@ -42,11 +42,11 @@ class DiscoveryReplies:
         """
         if changes_discovery(admitted.attributes):
             with self._cache.definitions_change():
-                return run(admitted), None
+                return run(admitted).reply, None
         if not _may_share(admitted):
-            return run(admitted), None
+            return run(admitted).reply, None
 
-        def fetch(etag: str | None) -> GatewayReply:
+        def fetch(etag: str | None) -> Fetched:
             return _fetched(run(_plain(admitted, etag)), etag)
 
         reply, outcome = self._cache.serve(self._key(admitted), fetch, patience_s=patience_s)
@@ -91,15 +91,15 @@ def _plain(admitted: AdmittedCommand, etag: str | None) -> AdmittedCommand:
     return replace(admitted, headers=tuple(headers))
 
 
-def _fetched(reply: GatewayReply, etag: str | None) -> GatewayReply:
-    if reply.status == NOT_MODIFIED and etag is None:
+def _fetched(fetched: Fetched, etag: str | None) -> Fetched:
+    if fetched.reply.status == NOT_MODIFIED and etag is None:
         raise StatusError(
             503,
             "ServiceUnavailable",
             "the API server answered 304 to a request without a condition: ask again",
             retry_after_s=1,
         )
-    return reply
+    return fetched
 
 
 def _conditional(reply: GatewayReply, conditions: list[str]) -> GatewayReply:

@@ -38,6 +38,8 @@ class Journey:
     attributes: RequestAttributes | None = None
     request_digest: str | None = None
     response_digest: str | None = None
+    adopted: bool = False
+    """The answer is that of a command which an earlier request left behind."""
     cache: str | None = None
     """What the cache of discovery had to do with the reply; `hit` means that nothing reached the chain."""
     durations: dict[str, float] = field(default_factory=dict)

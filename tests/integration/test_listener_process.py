@@ -61,6 +61,10 @@ async def test_commands_pass_through_the_contract_and_the_listener(chain: Stage,
 
         version = await chain.ask("GET", "/version")
         assert json.loads(version.body)["major"] == "1"
+        [asked] = chain.cluster.audit.find(lambda entry: entry["path"] == "/version")
+        assert asked["impersonatedUser"]["username"] == "daas:discovery"
+        assert asked["impersonatedUser"]["groups"] == ["system:authenticated"]
+        assert asked["impersonatedUser"]["extra"]["daas.io/seal"] == [to_hex(chain.holder("operator").seal)]
 
         who = await chain.ask(
             "POST",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from moto import mock_aws
 
 from infra.local.gateway.messages import HttpReply
+from k3s_daas.deadlines import DeadlineSettings
 from k3s_daas.envelope import RequestEnvelope, ResponseEnvelope
 from k3s_daas.rbac import Rule
+from k3s_daas.sui.transactions import transaction_digest
 from tests.unit.gateway_world import LocalAws, SealTerms, World, header, status
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
@@ -207,6 +210,20 @@ def test_a_refusal_by_kubernetes_is_not_kept(world: World) -> None:
     api(world).code = 200
     assert world.send("/apis").status == 200
     assert cache_of(world.send("/apis")) == "hit"
+
+
+def test_an_answer_that_was_left_behind_is_not_kept(aws: LocalAws) -> None:
+    """It is as old as the request that left it, and definitions may have changed since."""
+    world = World(aws, deadlines=replace(DeadlineSettings(), gateway_wait_ms=500))
+    world.chain.respond = None
+    assert world.send("/apis").status == 503
+    world.chain.respond = ApiServer()
+    [parked] = world.chain.executed
+    world.chain.answer(parked, transaction_digest(parked))
+    first, second = world.send("/apis"), world.send("/apis")
+    world.close()
+    assert (first.body, cache_of(first), second.body, cache_of(second)) == (b"1", "miss", b"2", "miss")
+    assert header(first, "X-Daas-Request-Digest") == transaction_digest(parked)
 
 
 def test_each_representation_is_kept_for_itself(world: World) -> None:

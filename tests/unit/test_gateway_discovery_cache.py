@@ -12,6 +12,7 @@ from chalicelib.discovery_cache import (
     SUSPENSION_S,
     DiscoveryCache,
     DiscoveryKey,
+    Fetched,
 )
 from chalicelib.replies import GatewayReply
 
@@ -34,11 +35,11 @@ class ApiServer:
         self.reply = reply or document("one")
         self.asked: list[str | None] = []
 
-    def __call__(self, etag: str | None) -> GatewayReply:
+    def __call__(self, etag: str | None) -> Fetched:
         self.asked.append(etag)
         if etag is not None and etag == self.reply.header("ETag"):
-            return GatewayReply(304, (), b"")
-        return self.reply
+            return Fetched(GatewayReply(304, (), b""), own=True)
+        return Fetched(self.reply, own=True)
 
 
 def document(text: str, *headers: tuple[str, str], status: int = 200) -> GatewayReply:
@@ -59,7 +60,7 @@ def cache(clock: Clock) -> DiscoveryCache:
     return DiscoveryCache(ttl_s=TTL_S, max_bytes=1_000_000, monotonic=clock)
 
 
-def ask(cache: DiscoveryCache, fetch: Callable[[str | None], GatewayReply], path: str = "/apis") -> str:
+def ask(cache: DiscoveryCache, fetch: Callable[[str | None], Fetched], path: str = "/apis") -> str:
     """Outcome and body of one question."""
     reply, outcome = cache.serve(key(path), fetch, patience_s=SOON_S)
     return f"{outcome} {reply.body.decode()}"
@@ -77,9 +78,9 @@ def test_a_reply_is_given_until_it_is_too_old(cache: DiscoveryCache, clock: Cloc
 
 
 def test_its_age_counts_from_when_it_was_asked_for(cache: DiscoveryCache, clock: Clock) -> None:
-    def slow(_etag: str | None) -> GatewayReply:
+    def slow(_etag: str | None) -> Fetched:
         clock.now_s += 20
-        return document("one")
+        return Fetched(document("one"), own=True)
 
     ask(cache, slow)
     clock.now_s += TTL_S - 20
@@ -120,6 +121,11 @@ def test_what_is_not_a_complete_200_is_not_kept(cache: DiscoveryCache, reply: Ga
     assert ask(cache, api).startswith("miss")
     assert len(api.asked) == 2
     assert cache.counters()["entries"] == 0
+
+
+def test_the_answer_to_an_earlier_request_is_good_for_its_caller_only(cache: DiscoveryCache) -> None:
+    assert ask(cache, lambda _etag: Fetched(document("left behind"), own=False)) == "miss left behind"
+    assert ask(cache, ApiServer()) == "miss one"
 
 
 def test_what_is_about_one_exchange_only_reaches_that_caller(cache: DiscoveryCache) -> None:
@@ -211,11 +217,11 @@ def test_a_write_that_fails_counts_too(cache: DiscoveryCache) -> None:
 
 
 def test_what_was_asked_before_a_write_is_not_kept_after_it(cache: DiscoveryCache, clock: Clock) -> None:
-    def overtaken(_etag: str | None) -> GatewayReply:
+    def overtaken(_etag: str | None) -> Fetched:
         with cache.definitions_change():
             pass
         clock.now_s += SUSPENSION_S
-        return document("old")
+        return Fetched(document("old"), own=True)
 
     assert ask(cache, overtaken) == "miss old"
     assert ask(cache, ApiServer(document("new"))) == "miss new"
@@ -233,13 +239,13 @@ class Gate:
         self.entered = threading.Semaphore(0)
         self.open = threading.Event()
 
-    def __call__(self, _etag: str | None) -> GatewayReply:
+    def __call__(self, _etag: str | None) -> Fetched:
         self.count += 1
         self.entered.release()
         assert self.open.wait(SOON_S)
         if self.reply is None:
             raise TimeoutError
-        return self.reply
+        return Fetched(self.reply, own=True)
 
 
 def crowd(cache: DiscoveryCache, gate: Gate, pool: ThreadPoolExecutor) -> list[Future[str]]:
