@@ -37,7 +37,11 @@ _NO_AWS = {
 def package(target: Path) -> None:
     """Write zip and template into `target`. Raises CalledProcessError; Chalice has said why."""
     source = target / "source"
-    shutil.rmtree(target, ignore_errors=True)
+    # Only what this function makes: the directory may be anybody's.
+    if source.exists():
+        shutil.rmtree(source)
+    for made in ("deployment.zip", "sam.json"):
+        (target / made).unlink(missing_ok=True)
     for name in SOURCES:
         shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=_left_out)
     functions = source / "functions"
