@@ -54,3 +54,19 @@ def test_what_is_too_large_is_refused_with_a_hint(shared_stack: DaasUp) -> None:
     assert refused.code == 1
     assert "larger than 3145728 bytes" in refused.errors
     assert kubectl.run("get", "configmap", "huge").code == 1
+
+
+@pytest.mark.timeout(240)
+def test_a_list_larger_than_lambda_carries_comes_compressed(shared_stack: DaasUp) -> None:
+    kubectl = shared_stack.kubectl()
+    for index in range(6):
+        # Compresses well, as objects do.
+        document = json.loads(config_map(f"list-{index}", 10 * KIB))
+        document["metadata"]["labels"] = {"part-of": "list"}
+        document["data"]["noise"] *= 90
+        created = kubectl.run("create", "-f", "-", stdin=json.dumps(document))
+        assert created.code == 0, created.errors
+    listed = kubectl.run("get", "configmaps", "-l", "part-of=list", "-o", "json")
+    assert listed.code == 0, listed.errors
+    assert len(listed.output) > 5_000_000
+    assert [len(item["data"]["noise"]) for item in json.loads(listed.output)["items"]] == [900 * KIB] * 6
