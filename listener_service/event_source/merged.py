@@ -40,6 +40,9 @@ class _Ended:
     error: Exception
 
 
+_Queue = asyncio.Queue[tuple[int, SourceItem | _Ended]]
+
+
 @dataclass(slots=True)
 class MergedEventSource:
     """See the module docstring. Raises what a source raises once fewer than `quorum` of them are left."""
@@ -50,10 +53,11 @@ class MergedEventSource:
 
     async def items(self, watermark: int | None) -> AsyncGenerator[SourceItem, None]:
         """See `EventSource`."""
-        # One place for each source: whoever does not read on stops them all.
-        queue: asyncio.Queue[tuple[int, SourceItem | _Ended]] = asyncio.Queue(len(self.sources))
+        queue: _Queue = asyncio.Queue()
+        # One place for each source: whoever does not read on stops them all. An end needs no place.
+        places = [asyncio.Semaphore(1) for _ in self.sources]
         pumps = [
-            asyncio.create_task(_pump(number, source, watermark, queue))
+            asyncio.create_task(_pump(number, source, watermark, queue, places[number]))
             for number, source in enumerate(self.sources)
         ]
         covered: dict[int, int] = {}
@@ -61,6 +65,7 @@ class MergedEventSource:
         try:
             while True:
                 number, item = await queue.get()
+                places[number].release()
                 if isinstance(item, _Ended):
                     left -= 1
                     covered.pop(number, None)
@@ -108,11 +113,14 @@ async def _pump(
     number: int,
     source: EventSource,
     watermark: int | None,
-    queue: asyncio.Queue[tuple[int, SourceItem | _Ended]],
+    queue: _Queue,
+    place: asyncio.Semaphore,
 ) -> None:
     try:
         async with aclosing(source.items(watermark)) as items:
             async for item in items:
-                await queue.put((number, item))
+                await place.acquire()
+                queue.put_nowait((number, item))
     except Exception as error:  # noqa: BLE001  raised again where the items are read
-        await queue.put((number, _Ended(error)))
+        # Without waiting: nobody may be reading any more.
+        queue.put_nowait((number, _Ended(error)))

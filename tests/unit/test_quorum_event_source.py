@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from k3s_daas.errors import ConfigurationError
+from k3s_daas.errors import ConfigurationError, LedgerUnavailableError
 from k3s_daas.sui.ledger import ChainEvent
 from listener_service.event_source import (
     Covered,
@@ -32,6 +32,7 @@ class Told:
         self.queue: asyncio.Queue[SourceItem | Exception] = asyncio.Queue()
         self.watermark: int | None = -1
         self.closed = False
+        self.breaks_when_closed = False
         self.read = 0
 
     def tell(self, *items: SourceItem | Exception) -> None:
@@ -49,6 +50,8 @@ class Told:
                 yield item
         finally:
             self.closed = True
+            if self.breaks_when_closed:
+                raise LedgerUnavailableError("the stream was reset")
 
 
 class Heard:
@@ -156,3 +159,15 @@ async def test_whoever_does_not_read_on_stops_all_sources() -> None:
         for _ in range(50):
             await asyncio.sleep(0)
         assert a.read + b.read <= 1 + 3 + 3
+
+
+async def test_sources_that_break_while_they_are_closed_do_not_hold_up_the_end() -> None:
+    a, b, c = Told(), Told(), Told()
+    async with asyncio.timeout(2):
+        async with merged(a, b, c) as heard:
+            for source in (a, b, c):
+                source.breaks_when_closed = True
+                source.tell(event(1), event(2), event(3))
+            await heard.take(1)
+            for _ in range(50):
+                await asyncio.sleep(0)
