@@ -40,6 +40,8 @@ def running(options: StackOptions) -> Generator[tuple[Stack, RunningStack], None
         KeyboardInterrupt: it was told to end.
     """
     signal.signal(signal.SIGTERM, _interrupt)
+    # Python leaves SIGINT ignored where its parent ignored it, as a script's shell does for what it starts with &.
+    signal.signal(signal.SIGINT, _interrupt)
     stack = Stack(options, _say)
     try:
         yield stack, stack.start()
