@@ -25,6 +25,14 @@ up: setup move ## Start everything on this machine and keep it running (Ctrl-C e
 test: setup move ## Unit, Move VM, integration and end-to-end tests
 	$(PYTHON) -m pytest $(PYTEST_ARGS)
 
+.PHONY: move-test
+move-test: setup ## Move unit tests (needs sui, or SUI_FRAMEWORK_SOURCES naming a directory with MoveStdlib/ and Sui/)
+	@$(PYTHON) -m infra.local.sui.move_tests move
+
+.PHONY: fuzz
+fuzz: setup move ## Arbitrary calls of the contract against a model of its rules (FUZZ_ARGS="--calls N --seed N")
+	$(PYTHON) -m tests.fuzz $(FUZZ_ARGS)
+
 .PHONY: lint
 lint: setup ## Formatting, ruff, mypy --strict and the import layers
 	$(VENV)/bin/ruff format --check .
@@ -35,6 +43,10 @@ lint: setup ## Formatting, ruff, mypy --strict and the import layers
 .PHONY: bench
 bench: setup move ## Latency of a warm get through the whole chain, and the share of it that is ours
 	$(PYTHON) -m tests.bench.latency
+
+.PHONY: numbers
+numbers: setup move ## Count what commands cost on the chain, and write it into docs/contract.md
+	$(PYTHON) -m tests.bench.contract_numbers
 
 .PHONY: setup
 setup: $(READY) ## A virtual environment with the pinned requirements

@@ -1,7 +1,7 @@
 """Which answer each abort of the contract and each error of ours gets: the tables behind ``k3s_daas.status``.
 
 A message says what to do next. Codes: 400 malformed, 401 session or token, 403 grant, role, revocation
-or stake, 413 size, 502 the chain refused, 503 paused, 504 too late.
+or stake, 413 size, 429 rate, 502 the chain refused, 503 paused, 504 too late.
 """
 
 from __future__ import annotations
@@ -17,17 +17,22 @@ from k3s_daas.errors import (
     SealedDataError,
     TokenError,
     TransactionRefusedError,
+    UntrustedKeyError,
     WireFormatError,
 )
 
 
 class Answer(NamedTuple):
-    """Code, reason, message, and a second sentence for when the context has all that it names."""
+    """Code, reason, message, and a second sentence for when the context has all that it names.
+
+    ``next_minute``: the same request may succeed once the next minute of the chain's clock has begun.
+    """
 
     code: int
     reason: str
     message: str
     detail: str = ""
+    next_minute: bool = False
 
 
 class Abort(NamedTuple):
@@ -54,6 +59,10 @@ def _forbidden(message: str, detail: str = "") -> Answer:
 
 def _conflict(message: str) -> Answer:
     return Answer(409, "Conflict", message)
+
+
+def _too_many(message: str, *, next_minute: bool = False) -> Answer:
+    return Answer(429, "TooManyRequests", message, next_minute=next_minute)
 
 
 def _chain_refused(message: str) -> Answer:
@@ -96,6 +105,37 @@ ABORTS: dict[tuple[str, int], Abort] = {
         ("cluster", 111, "ETooManyMembers", _forbidden("the cluster has as many members as it can have")),
         ("cluster", 112, "EInvalidHpkeKey", _bad("the sealing key has the wrong length")),
         ("cluster", 113, "EUnknownGrant", Answer(404, "NotFound", "there is no such grant")),
+        ("cluster", 114, "ECapabilityRevoked", _forbidden("this capability was revoked: ask for a new one")),
+        (
+            "cluster",
+            115,
+            "ETooManyCapabilities",
+            _conflict("the cluster has as many capabilities as it can have: revoke one"),
+        ),
+        ("cluster", 116, "EUnknownCapability", Answer(404, "NotFound", "there is no such capability")),
+        (
+            "cluster",
+            117,
+            "EExecutorHasNoKey",
+            Answer(
+                503,
+                "ServiceUnavailable",
+                f"the listener has not announced its sealing key yet: try again later, or {_OPERATOR}",
+            ),
+        ),
+        (
+            "cluster",
+            118,
+            "EWrongGeneration",
+            _conflict("a sealing key's generation is one more than the last: read it and try again"),
+        ),
+        (
+            "cluster",
+            119,
+            "EInvalidKeySignature",
+            _bad("the announcement of a sealing key carries no signature of 1 to 200 bytes"),
+        ),
+        ("cluster", 120, "EAlreadyMigrated", _conflict("the cluster has this version, or a later one")),
         ("role", 201, "EInvalidRule", _bad("the rule is not one that Kubernetes would accept, or too long")),
         (
             "role",
@@ -181,6 +221,30 @@ ABORTS: dict[tuple[str, int], Abort] = {
         ("seal", 321, "EUnstakeTooMuch", _bad("the seal has less stake than that")),
         ("seal", 322, "EAlreadyUnstaking", _conflict("the seal is unstaking already: withdraw that first")),
         (
+            "seal",
+            323,
+            "ESessionNamespace",
+            _forbidden(
+                "this session is restricted to other namespaces: name one of them, or open another session",
+                "It admits {namespaces}.",
+            ),
+        ),
+        (
+            "seal",
+            324,
+            "ERateExceeded",
+            _too_many("your seal has used up this minute's commands: wait for the next", next_minute=True),
+        ),
+        (
+            "seal",
+            325,
+            "EDepositExceeded",
+            _too_many("your seal has used up this day's storage (UTC): wait for the next day, or send less"),
+        ),
+        ("seal", 326, "ESlashTooMuch", _bad("that is more than may be slashed of this seal")),
+        ("seal", 327, "EInvalidReason", _bad("a reason has 1 to 256 bytes")),
+        ("seal", 328, "EInvalidScope", _bad("a session names at most 8 namespaces, each by a valid name")),
+        (
             "k8s_gateway",
             401,
             "ERequestExists",
@@ -225,6 +289,26 @@ ABORTS: dict[tuple[str, int], Abort] = {
             "EInvalidStatusCode",
             _chain_refused("the listener answered with no HTTP status"),
         ),
+        (
+            "k8s_gateway",
+            411,
+            "ENotPayer",
+            _forbidden(
+                "only gateways and listeners may reclaim requests that were due less than 30 days ago"
+            ),
+        ),
+        (
+            "k8s_gateway",
+            412,
+            "EInvalidReference",
+            _chain_refused("the reference to a body kept elsewhere is not well-formed"),
+        ),
+        (
+            "k8s_gateway",
+            413,
+            "ETooManyRequests",
+            _bad("at most 64 requests are reclaimed at a time: name fewer"),
+        ),
     )
 }
 
@@ -245,6 +329,12 @@ ERRORS: tuple[tuple[type[DaasError], int, str, str | None], ...] = (
         502,
         "BadGateway",
         f"the chain refused the transaction, and nothing was run: try again, or {_OPERATOR}",
+    ),
+    (
+        UntrustedKeyError,
+        502,
+        "BadGateway",
+        f"the listener's sealing key cannot be trusted, and nothing was submitted: {_OPERATOR}",
     ),
     (SealedDataError, 502, "BadGateway", f"a sealed body cannot be opened by its recipient: {_OPERATOR}"),
     (WireFormatError, 502, "BadGateway", f"what came over the chain cannot be read: {_OPERATOR}"),

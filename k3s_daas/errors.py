@@ -11,6 +11,7 @@
     ├── WireFormatError             bytes from the other side do not follow their layout
     │   └── BcsError                … already at the level of BCS (k3s_daas.bcs)
     ├── SealedDataError             a sealed body does not open here
+    ├── UntrustedKeyError           an announced sealing key does not count
     ├── LedgerError                 anything between us and the chain
     │   ├── LedgerUnavailableError  no answer: nothing is known about the effect
     │   ├── TransactionRefusedError a definite refusal before execution: there is no effect
@@ -66,6 +67,10 @@ class BcsError(WireFormatError):
 
 class SealedDataError(DaasError):
     """A sealed body does not open: another key, another request, or altered bytes."""
+
+
+class UntrustedKeyError(DaasError):
+    """A sealing key on chain is not one that the pinned executor announced, or it is an older one again."""
 
 
 class LedgerError(DaasError):

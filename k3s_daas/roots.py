@@ -5,7 +5,10 @@ A JSON object; every field is required and none may be added::
     {"chain_id": base58 digest of 32 bytes,
      "package_original": "0x…", "package_latest": "0x…", "cluster": "0x…",
      "gateways":  {"0x… address": "0x… scheme flag ‖ public key"},
-     "executors": {"0x… address": {"public_key": "0x…", "hpke_public_key": "0x…"}}}
+     "executors": {"0x… address": "0x… scheme flag ‖ public key"}}
+
+The key that bodies are sealed for is no root: executors announce it on chain and sign the announcement with
+the key that is pinned here (``k3s_daas.contract.keys``).
 
 ``package_original`` names the types (it never changes), ``package_latest`` the code that is called.
 A Sui address is the BLAKE2b-256 of scheme flag ‖ public key; ``load`` checks that each pair belongs together.
@@ -15,16 +18,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from k3s_daas.errors import ConfigurationError, SealedDataError
+from k3s_daas.errors import ConfigurationError
 from k3s_daas.ids import from_hex, to_hex
-from k3s_daas.sealing import SealingPublicKey
-
-T = TypeVar("T")
 
 # Scheme flag -> length of the public key: ed25519, secp256k1, secp256r1.
 _PUBLIC_KEY_BYTES = {0: 32, 1: 33, 2: 33}
@@ -32,23 +32,18 @@ _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True, slots=True)
-class ExecutorRoot:
-    """A listener: scheme flag ‖ public key that signs its answers, and the key that bodies are sealed for."""
-
-    public_key: bytes
-    hpke_public_key: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class TrustRoots:
-    """What both halves believe without asking anybody. Mappings are by address (32 bytes)."""
+    """What both halves believe without asking anybody.
+
+    ``gateways`` and ``executors`` map addresses (32 bytes) to scheme flag ‖ public key.
+    """
 
     chain_id: str
     package_original: bytes
     package_latest: bytes
     cluster: bytes
     gateways: Mapping[bytes, bytes]
-    executors: Mapping[bytes, ExecutorRoot]
+    executors: Mapping[bytes, bytes]
 
     @classmethod
     def load(cls, path: Path) -> TrustRoots:
@@ -71,14 +66,8 @@ class TrustRoots:
             "package_original": to_hex(self.package_original),
             "package_latest": to_hex(self.package_latest),
             "cluster": to_hex(self.cluster),
-            "gateways": {to_hex(address): _hex(key) for address, key in sorted(self.gateways.items())},
-            "executors": {
-                to_hex(address): {
-                    "public_key": _hex(root.public_key),
-                    "hpke_public_key": _hex(root.hpke_public_key),
-                }
-                for address, root in sorted(self.executors.items())
-            },
+            "gateways": _dumped(self.gateways),
+            "executors": _dumped(self.executors),
         }
         path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
@@ -91,34 +80,24 @@ class TrustRoots:
             package_original=_address(values["package_original"], "package_original"),
             package_latest=_address(values["package_latest"], "package_latest"),
             cluster=_address(values["cluster"], "cluster"),
-            gateways=_by_address(values["gateways"], "gateways", _gateway),
-            executors=_by_address(values["executors"], "executors", _executor),
+            gateways=_by_address(values["gateways"], "gateways"),
+            executors=_by_address(values["executors"], "executors"),
         )
 
 
-def _gateway(value: object, address: bytes, name: str) -> bytes:
-    return _public_key(value, address, name)
+def _dumped(keys: Mapping[bytes, bytes]) -> dict[str, str]:
+    return {to_hex(address): _hex(key) for address, key in sorted(keys.items())}
 
 
-def _executor(value: object, address: bytes, name: str) -> ExecutorRoot:
-    values = _object(value, name, ("public_key", "hpke_public_key"))
-    hpke = _bytes(values["hpke_public_key"], f"{name}.hpke_public_key")
-    try:
-        SealingPublicKey.from_bytes(hpke)
-    except SealedDataError as error:
-        raise ConfigurationError(f"{name}.hpke_public_key: {error}") from error
-    return ExecutorRoot(_public_key(values["public_key"], address, f"{name}.public_key"), hpke)
-
-
-def _by_address(value: object, name: str, read: Callable[[object, bytes, str], T]) -> dict[bytes, T]:
+def _by_address(value: object, name: str) -> dict[bytes, bytes]:
     if not isinstance(value, dict) or not value:
         raise ConfigurationError(f"{name} must be an object with at least one address")
-    result: dict[bytes, T] = {}
+    result: dict[bytes, bytes] = {}
     for key, entry in value.items():
         address = _address(key, f"{name}: the key {key!r}")
         if address in result:
             raise ConfigurationError(f"{name}: {key} comes twice")
-        result[address] = read(entry, address, f"{name}.{key}")
+        result[address] = _public_key(entry, address, f"{name}.{key}")
     return result
 
 

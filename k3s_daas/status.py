@@ -2,10 +2,12 @@
 
 kubectl prints ``reason`` and ``message``; ``details.causes`` names the abort for scripts, and carries the
 request id (also as ``details.uid``) for whoever has to look the command up. Only a reply with ``Retry-After``
-is retried by kubectl, and it is retried silently: so it is set only where nothing was submitted.
+is retried by kubectl, and it is retried silently: so it is set only where nothing was submitted, or where a
+refusal ends by itself within the minute.
 
-HTTP codes: 400 malformed, 401 token, 403 grant, role, revoked, stake, 405 method, 413 size, 500 our fault,
-501 upgrade, 502 the chain refused, 503 not reachable or paused, 504 not started or not answered in time.
+HTTP codes: 400 malformed, 401 token, 403 grant, role, revoked, stake, 405 method, 413 size, 429 rate,
+500 our fault, 501 upgrade, 502 the chain refused, 503 not reachable or paused, 504 not started or answered
+in time.
 """
 
 from __future__ import annotations
@@ -104,8 +106,9 @@ def from_abort(module: str, code: int, **context: object) -> StatusError:
     """The answer to an abort of the contract.
 
     ``context`` makes the message more exact where it is given: ``role``, ``verb``, ``resource``;
-    ``stake_mist`` and ``required_mist`` (the seal's stake and what the command needs); ``request_id`` (text);
-    ``transaction`` (the digest of the aborted one).
+    ``stake_mist`` and ``required_mist`` (the seal's stake and what the command needs); ``namespaces``;
+    ``request_id`` (text); ``transaction`` (the digest of the aborted one); ``now_ms`` (the chain's clock, or
+    one near it: with it, a refusal for this minute says when the next one begins).
     An abort that is not the contract's own is 502, and says where it came from.
     """
     row = ABORTS.get((module, code))
@@ -124,20 +127,24 @@ def from_abort(module: str, code: int, **context: object) -> StatusError:
         answer.reason,
         _with_detail(answer, context),
         causes=tuple(causes),
+        retry_after_s=_retry_after(answer, context.get("now_ms")),
         request_id=None if request_id is None else str(request_id),
     )
 
 
-def from_error(exc: BaseException, *, submitted: bool = True, request_id: str | None = None) -> StatusError:
+def from_error(
+    exc: BaseException, *, submitted: bool = True, request_id: str | None = None, now_ms: int | None = None
+) -> StatusError:
     """The answer to any exception; a ``StatusError`` is its own, with the request id added.
 
     ``submitted`` says whether a transaction may have left: only if it has not, an unreachable chain is worth
-    a silent retry. What is not ours becomes a 500 that tells nothing of its message.
+    a silent retry. ``now_ms`` is for ``from_abort``. What is not ours becomes a 500 that tells nothing of its
+    message.
     """
     if isinstance(exc, StatusError):
         return exc if request_id is None else exc.with_request_id(request_id)
     if isinstance(exc, MoveAbortError):
-        return from_abort(exc.module, exc.code, request_id=request_id, transaction=exc.digest)
+        return from_abort(exc.module, exc.code, request_id=request_id, transaction=exc.digest, now_ms=now_ms)
     if isinstance(exc, LedgerUnavailableError):
         return _unavailable(submitted, request_id)
     for kind, code, reason, message in ERRORS:
@@ -173,6 +180,13 @@ def _with_detail(answer: Answer, context: dict[str, object]) -> str:
     except KeyError:
         return answer.message
     return f"{answer.message}. {detail}" if detail else answer.message
+
+
+def _retry_after(answer: Answer, now_ms: object) -> int | None:
+    """Whole seconds, 1 to 60, until the next minute of the clock has begun."""
+    if not answer.next_minute or not isinstance(now_ms, int):
+        return None
+    return 60 - now_ms // 1000 % 60
 
 
 def _sui(mist: int) -> str:

@@ -22,6 +22,17 @@ def not_started() -> StatusError:
     )
 
 
+def by_reference() -> StatusError:
+    """501: the request's body is not in its transaction. The answer is public: it quotes nothing."""
+    return StatusError(
+        501,
+        "NotImplemented",
+        "this listener reads no request body that is kept outside the chain (payload by reference), and "
+        "nothing was run: send less at once",
+        causes=(Cause("PayloadByReference", "the command came with a payload reference"),),
+    )
+
+
 def outcome_unknown(what_happened: str) -> StatusError:
     """500: a mutation may or may not have taken effect. It is never run again."""
     return StatusError(

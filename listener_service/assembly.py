@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from k3s_daas.contract.events import API_REQUEST, event_type
+from k3s_daas.contract.keys import announced_key
 from k3s_daas.contract.objects import ClusterState
 from k3s_daas.contract.reader import ContractReader
-from k3s_daas.errors import ConfigurationError
+from k3s_daas.errors import ConfigurationError, UntrustedKeyError
 from k3s_daas.ids import to_hex
 from k3s_daas.sui.grpc import GrpcLedger
 from k3s_daas.sui.ledger import EventFilter, Ledger, ServiceInfo
@@ -153,15 +154,21 @@ def _check_cluster(cluster: ClusterState, settings: ListenerSettings, identity: 
             f"{cluster.listener_namespace}: they must be the same namespace"
         )
     address = identity.signer.address
-    announced = cluster.executors.get(address)
-    if announced is None:
+    registered = cluster.executors.get(address)
+    if registered is None:
         raise ConfigurationError(
             f"the executor {to_hex(address)} is not registered in the cluster: "
-            "register it, or use the right DAAS_EXECUTOR_KEY_FILE"
+            "run `daas executor add`, or use the right DAAS_EXECUTOR_KEY_FILE"
         )
-    if announced != identity.sealing_key.public_bytes():
-        # Gateways use the key that is pinned for them; the announcement is for people.
-        _log.warning("the HPKE key announced on chain is not the one in DAAS_SEALING_KEY_FILE")
+    try:
+        announced = announced_key(registered, identity.roots)
+    except UntrustedKeyError as error:
+        raise ConfigurationError(f"no gateway would seal for this listener: {error}") from error
+    if announced.to_bytes() != identity.sealing_key.public_bytes():
+        raise ConfigurationError(
+            "the key in DAAS_SEALING_KEY_FILE is not the one announced on chain (generation "
+            f"{registered.generation}), so no request could be opened: run `daas executor rotate`"
+        )
 
 
 async def _watermark(journal: JournalWriter, settings: ListenerSettings) -> int | None:

@@ -12,25 +12,36 @@ from typing import TypeVar
 from k3s_daas.bcs import Reader
 from k3s_daas.contract.addresses import GATEWAY_MODULE
 from k3s_daas.contract.attributes import ATTRIBUTE_NAMES, OnChainAttributes
-from k3s_daas.contract.calls import EXECUTE_FUNCTION, EXECUTE_PAYLOAD, EXECUTE_SEAL, Command
+from k3s_daas.contract.calls import (
+    EXECUTE_BY_REFERENCE_FUNCTION,
+    EXECUTE_FUNCTION,
+    EXECUTE_PAYLOAD,
+    EXECUTE_SEAL,
+    Command,
+    PayloadReference,
+)
 from k3s_daas.contract.events import ApiRequested
 from k3s_daas.errors import WireFormatError
 from k3s_daas.roots import TrustRoots
-from k3s_daas.sui.ledger import ChainTransaction
+from k3s_daas.sui.ledger import SignedTransaction
 from k3s_daas.sui.signers import verify_signature
 from k3s_daas.sui.transactions import DecodedTransaction, MoveCall, decode_transaction, transaction_digest
 
 T = TypeVar("T")
 
 # cluster, seal, request id … payload, clock; the transaction context is not an argument.
-_ARGUMENTS = EXECUTE_PAYLOAD + 2
+_ARGUMENTS = {
+    EXECUTE_FUNCTION: EXECUTE_PAYLOAD + 2,
+    # In the place of the payload: its reference, hash and size.
+    EXECUTE_BY_REFERENCE_FUNCTION: EXECUTE_PAYLOAD + 4,
+}
 _CLUSTER = 0
 _CLAIMS_SIGNATURE = 7
 _EXECUTOR = _CLAIMS_SIGNATURE + 1 + len(ATTRIBUTE_NAMES)
 
 
 def authorised_command(
-    requested: ApiRequested, digest: str, transaction: ChainTransaction, roots: TrustRoots
+    requested: ApiRequested, digest: str, transaction: SignedTransaction, roots: TrustRoots
 ) -> Command:
     """The command that the event claims was made, as the pinned gateway signed it.
 
@@ -45,7 +56,7 @@ def authorised_command(
     if len(transaction.signatures) != 1:
         raise WireFormatError(f"the transaction has {len(transaction.signatures)} signatures, not one")
     verify_signature(transaction.bcs, transaction.signatures[0], gateway_key)
-    if not transaction.outcome.success:
+    if not transaction.success:
         raise WireFormatError("the transaction was aborted, so it emitted no event")
     decoded = decode_transaction(transaction.bcs)
     if decoded.sender != requested.gateway:
@@ -59,10 +70,11 @@ def _find(decoded: DecodedTransaction, roots: TrustRoots, requested: ApiRequeste
     packages = (roots.package_original, roots.package_latest)
     found: list[Command] = []
     for call in decoded.move_calls:
-        if (call.module, call.function) != (GATEWAY_MODULE, EXECUTE_FUNCTION) or call.package not in packages:
+        expected = _ARGUMENTS.get(call.function)
+        if call.module != GATEWAY_MODULE or expected is None or call.package not in packages:
             continue
-        if len(call.arguments) != _ARGUMENTS or call.type_arguments:
-            raise WireFormatError(f"{EXECUTE_FUNCTION} has {len(call.arguments)} arguments, not {_ARGUMENTS}")
+        if len(call.arguments) != expected or call.type_arguments:
+            raise WireFormatError(f"{call.function} has {len(call.arguments)} arguments, not {expected}")
         cluster = decoded.resolve_object(call.arguments[_CLUSTER])
         seal = decoded.resolve_object(call.arguments[EXECUTE_SEAL])
         command = _read(decoded, call)
@@ -82,6 +94,15 @@ def _read(decoded: DecodedTransaction, call: MoveCall) -> Command:
         reader.finish()
         return value
 
+    payload: tuple[bytes, ...] | PayloadReference
+    if call.function == EXECUTE_BY_REFERENCE_FUNCTION:
+        payload = PayloadReference(
+            reference=pure(EXECUTE_PAYLOAD, Reader.byte_vector),
+            hash=pure(EXECUTE_PAYLOAD + 1, Reader.byte_vector),
+            size=pure(EXECUTE_PAYLOAD + 2, Reader.u64),
+        )
+    else:
+        payload = tuple(decoded.resolve_chunks(call.arguments[EXECUTE_PAYLOAD]))
     return Command(
         request_id=pure(2, Reader.byte_vector),
         session_key=pure(3, Reader.byte_vector),
@@ -96,12 +117,18 @@ def _read(decoded: DecodedTransaction, call: MoveCall) -> Command:
         start_by_ms=pure(_EXECUTOR + 1, Reader.u64),
         finish_by_ms=pure(_EXECUTOR + 2, Reader.u64),
         answer_by_ms=pure(_EXECUTOR + 3, Reader.u64),
-        payload=tuple(decoded.resolve_chunks(call.arguments[EXECUTE_PAYLOAD])),
+        payload=payload,
     )
 
 
 def _compare(requested: ApiRequested, command: Command) -> None:
-    """Every field that event and transaction share. The payload is compared by its hash, later."""
+    """Every field that event and transaction share. A payload in chunks is compared by its hash, later."""
     for field in ("session_key", "attributes", "executor", "start_by_ms", "finish_by_ms", "answer_by_ms"):
         if getattr(requested, field) != getattr(command, field):
             raise WireFormatError(f"the event's {field} is not what the gateway signed")
+    payload = command.payload
+    if not isinstance(payload, PayloadReference):
+        payload = PayloadReference(b"", requested.payload_hash, requested.payload_size)
+    claimed = PayloadReference(requested.payload_reference, requested.payload_hash, requested.payload_size)
+    if claimed != payload:
+        raise WireFormatError("the event's payload_reference is not what the gateway signed")

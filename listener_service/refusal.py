@@ -12,13 +12,14 @@ from k3s_daas.status import StatusError
 
 @dataclass(frozen=True, slots=True)
 class ReplyTo:
-    """All that an answer needs: which request, the HPKE public key to seal it for, and until when (Unix
-    ms).
+    """All that an answer needs: which request, the HPKE public key to seal it for, and until when (Unix ms).
+
+    Without `reply_key` (its request cannot be opened) the answer is public: nothing but a sentence of ours.
     """
 
     seal: bytes
     request_id: bytes
-    reply_key: bytes
+    reply_key: bytes | None
     answer_by_ms: int
 
 

@@ -86,6 +86,8 @@ class Responder:
         return None
 
     def _seal(self, reply_to: ReplyTo, envelope: ResponseEnvelope) -> list[bytes]:
+        if reply_to.reply_key is None:
+            return split(envelope.encode())
         key = SealingPublicKey.from_bytes(reply_to.reply_key)
         info = response_info(self.roots.cluster, reply_to.seal, reply_to.request_id)
         return split(key.seal(envelope.encode(), info))

@@ -178,7 +178,7 @@ class ListenerService:
         entry = JournalEntry(
             seal=reply_to.seal,
             request_id=reply_to.request_id,
-            reply_key=reply_to.reply_key,
+            reply_key=command.envelope.reply_key,
             transaction_digest=event.transaction_digest,
             event_index=event.event_index,
             recorded_at_ms=self.clock.now_ms(),

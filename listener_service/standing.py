@@ -56,14 +56,27 @@ def _check_seal(requested: ApiRequested, attributes: RequestAttributes, seal: Se
         raise from_abort("seal", 305)
     if now_ms >= seal.expires_at_ms:
         raise from_abort("seal", 306)
+    if seal.owner != requested.requester:
+        raise _new_owner()
     session = seal.sessions.get(requested.session_key)
     if session is None:
         raise from_abort("seal", 311)
     # Against the time of acceptance: a session may run out while its command is on the way.
     if requested.accepted_at_ms >= session.expires_at_ms:
         raise from_abort("seal", 312)
+    if not session.reaches(attributes):
+        raise from_abort("seal", 323, namespaces=", ".join(session.namespaces))
     if session.read_only and not attributes.is_read:
         raise from_abort("seal", 313)
+
+
+def _new_owner() -> StatusError:
+    return StatusError(
+        403,
+        "Forbidden",
+        "the seal has another owner by now, so the command was not run: its new owner may open a session",
+        causes=(Cause("NewOwner", "the seal was given away after the command was accepted"),),
+    )
 
 
 def _check_grant(grant: GrantState | None, now_ms: int) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from k3s_daas.attributes import RequestAttributes, parse_attributes
 from k3s_daas.bearer import Claims
-from k3s_daas.contract.calls import Command
+from k3s_daas.contract.calls import Command, PayloadReference
 from k3s_daas.contract.events import API_REQUEST, ApiRequested, is_event
 from k3s_daas.contract.objects import ClusterState, GrantState, SealState
 from k3s_daas.contract.reader import ContractReader
@@ -37,7 +37,8 @@ from k3s_daas.payload import join, payload_hash
 from k3s_daas.roots import TrustRoots
 from k3s_daas.sealing import SealingPrivateKey, SealingPublicKey, request_info
 from k3s_daas.status import StatusError, from_error
-from k3s_daas.sui.ledger import ChainEvent, ChainTransaction, Ledger
+from k3s_daas.sui.ledger import ChainEvent, Ledger, SignedTransaction
+from listener_service import answers
 from listener_service.authorised_call import authorised_command
 from listener_service.backoff import Backoff
 from listener_service.clock import Clock, SystemClock
@@ -120,9 +121,10 @@ class Verifier:
         except WireFormatError as error:
             raise UnbelievableError("not-authorised", str(error)) from error
         seal = state.seal
-        if (seal.cluster, seal.owner, seal.role) != (requested.cluster, requested.requester, requested.role):
-            raise UnbelievableError("wrong-holder", "cluster, owner or role of the seal are not the event's")
-        envelope = self._open(requested, command)
+        if (seal.cluster, seal.role) != (requested.cluster, requested.role):
+            raise UnbelievableError("wrong-seal", "cluster or role of the seal are not the event's")
+        payload = _inline(requested, command)
+        envelope = self._open(requested, payload)
         reply_to = ReplyTo(requested.seal, requested.request_id, envelope.reply_key, requested.answer_by_ms)
         attributes = self._attributes(requested, envelope, reply_to)
         verified = VerifiedCommand(requested, attributes, envelope, reply_to)
@@ -167,11 +169,11 @@ class Verifier:
         except StatusError as status:
             raise RefusedCommandError("standing", status, command.reply_to) from status
 
-    def _open(self, requested: ApiRequested, command: Command) -> RequestEnvelope:
-        if payload_hash(command.payload) != requested.payload_hash:
+    def _open(self, requested: ApiRequested, payload: Sequence[bytes]) -> RequestEnvelope:
+        if payload_hash(payload) != requested.payload_hash:
             raise UnbelievableError("wrong-hash", "the ciphertext does not have the event's hash")
         try:
-            sealed = join(command.payload)
+            sealed = join(payload)
             if len(sealed) != requested.payload_size:
                 raise UnbelievableError("wrong-size", "the ciphertext does not have the event's size")
             info = request_info(requested.cluster, requested.seal, requested.request_id)
@@ -210,12 +212,12 @@ class Verifier:
                 self._cluster_read = None
             raise
 
-    async def _transaction(self, digest: str) -> ChainTransaction:
+    async def _transaction(self, digest: str) -> SignedTransaction:
         """The transaction; an endpoint that delivers an event may need a moment to know its transaction."""
         backoff = Backoff(base_s=0.05, cap_s=2.0)
         give_up_ms = self.clock.now_ms() + _TRANSACTION_PATIENCE_MS
         while True:
-            transaction = await self._insist(lambda: self.ledger.get_transaction(digest))
+            transaction = await self._insist(lambda: self.ledger.get_signed_transaction(digest))
             if transaction is not None:
                 return transaction
             if self.clock.now_ms() >= give_up_ms:
@@ -236,6 +238,17 @@ class Verifier:
                     ) from error
                 _log.warning("endpoint away during verification", extra={"error": str(error)})
                 await self.clock.sleep(backoff.next_delay_s())
+
+
+def _inline(requested: ApiRequested, command: Command) -> Sequence[bytes]:
+    """The ciphertext in the transaction.
+
+    Raises `RefusedCommandError` if it is kept elsewhere: the key for a sealed answer is there, too.
+    """
+    if not isinstance(command.payload, PayloadReference):
+        return command.payload
+    reply_to = ReplyTo(requested.seal, requested.request_id, None, requested.answer_by_ms)
+    raise RefusedCommandError("payload-by-reference", answers.by_reference(), reply_to)
 
 
 def _check_claims(requested: ApiRequested, command: Command) -> None:

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from chalicelib.chain import CommandState
+from chalicelib.tally import Sent
 from k3s_daas.attributes import RequestAttributes
 from k3s_daas.bearer import BearerToken
 from k3s_daas.contract.aborts import ABORTS
 from k3s_daas.contract.attributes import OnChainAttributes
-from k3s_daas.contract.objects import ClusterState, SealState
+from k3s_daas.contract.objects import ClusterState, SealState, SessionState
+from k3s_daas.contract.usage import command_deposit, commands_left, deposit_left
 from k3s_daas.errors import TokenError
 from k3s_daas.rbac import Role
 from k3s_daas.status import from_abort
@@ -29,9 +31,13 @@ def admit(
     *,
     gateway: bytes,
     executor: bytes,
+    sent: Sent,
     now_ms: int,
+    margin_ms: int = 0,
 ) -> OnChainAttributes:
-    """The attributes that go on chain. `token` is verified already.
+    """The attributes that go on chain. `token` is verified already; `sent` is not in `state` yet.
+
+    What ends within `margin_ms` counts as ended: the contract decides a moment later, by another clock.
 
     Raises StatusError as the contract's abort would be answered, and TokenError if there is no such seal.
     """
@@ -46,16 +52,13 @@ def admit(
         _refuse("EUnknownGateway")
     if cluster.paused:
         _refuse("EClusterPaused")
-    _check_seal(seal, now_ms)
-    session = seal.sessions.get(token.session_key)
-    if session is None:
-        _refuse("EUnknownSession")
-    if now_ms >= session.expires_at_ms:
-        _refuse("ESessionExpired")
+    then_ms = now_ms + margin_ms
+    _check_seal(seal, then_ms)
+    session = _live_session(seal, token, then_ms)
     role = cluster.roles.get(seal.role)
     if role is None:
         _refuse("EUnknownRole")
-    _check_grant(state, role, now_ms)
+    _check_grant(state, role, then_ms)
     decision = role.admits(attributes, cluster.listener_namespace)
     if not decision.allowed:
         _refuse(
@@ -64,18 +67,17 @@ def admit(
             verb=attributes.verb,
             resource=attributes.combined_resource or "a path outside the API groups",
         )
+    if not session.reaches(attributes):
+        _refuse("ESessionNamespace", namespaces=", ".join(session.namespaces))
     if not attributes.is_read:
-        if session.read_only:
-            _refuse("ESessionReadOnly")
-        required = max(cluster.policy.min_write_stake, role.stake)
-        if seal.stake < required:
-            _refuse("EStakeTooLow", stake_mist=seal.stake, required_mist=required)
-    if executor not in cluster.executors:
-        _refuse("EUnknownExecutor")
-    return _on_chain(attributes, decision.non_resource_url)
+        _check_write(cluster, seal, session, role)
+    _check_executor(cluster, executor)
+    on_chain = _on_chain(attributes, decision.non_resource_url)
+    _check_usage(cluster, seal, on_chain, sent, now_ms)
+    return on_chain
 
 
-def check_payload_size(cluster: ClusterState, chunks: Sequence[bytes]) -> None:
+def check_payload(cluster: ClusterState, chunks: Sequence[bytes]) -> None:
     """Raises StatusError if the cluster takes no sealed request of this size."""
     if sum(map(len, chunks)) > cluster.policy.max_inline_bytes:
         _refuse("EPayloadTooLarge")
@@ -88,6 +90,31 @@ def _check_seal(seal: SealState, now_ms: int) -> None:
         _refuse("ESealExpired")
 
 
+def _live_session(seal: SealState, token: BearerToken, now_ms: int) -> SessionState:
+    session = seal.sessions.get(token.session_key)
+    if session is None:
+        _refuse("EUnknownSession")
+    if now_ms >= session.expires_at_ms:
+        _refuse("ESessionExpired")
+    return session
+
+
+def _check_write(cluster: ClusterState, seal: SealState, session: SessionState, role: Role) -> None:
+    if session.read_only:
+        _refuse("ESessionReadOnly")
+    required = max(cluster.policy.min_write_stake, role.stake)
+    if seal.stake < required:
+        _refuse("EStakeTooLow", stake_mist=seal.stake, required_mist=required)
+
+
+def _check_executor(cluster: ClusterState, executor: bytes) -> None:
+    registered = cluster.executors.get(executor)
+    if registered is None:
+        _refuse("EUnknownExecutor")
+    if registered.generation == 0:
+        _refuse("EExecutorHasNoKey")
+
+
 def _check_grant(state: CommandState, role: Role, now_ms: int) -> None:
     if role.open:
         return
@@ -95,6 +122,16 @@ def _check_grant(state: CommandState, role: Role, now_ms: int) -> None:
         _refuse("ENotGranted")
     if now_ms >= state.grant.expires_at_ms:
         _refuse("EGrantExpired")
+
+
+def _check_usage(
+    cluster: ClusterState, seal: SealState, on_chain: OnChainAttributes, sent: Sent, now_ms: int
+) -> None:
+    if commands_left(seal.usage, cluster.policy, now_ms) <= sent.commands:
+        _refuse("ERateExceeded", now_ms=now_ms)
+    deposit = sent.deposit + command_deposit(seal.role, on_chain)
+    if deposit_left(seal.usage, cluster.policy, now_ms) < deposit:
+        _refuse("EDepositExceeded")
 
 
 def _on_chain(attributes: RequestAttributes, non_resource_url: str) -> OnChainAttributes:

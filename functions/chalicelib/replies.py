@@ -34,14 +34,16 @@ def status_reply(error: StatusError) -> GatewayReply:
     return GatewayReply(error.code, tuple(error.headers()), error.body())
 
 
-def status_of(error: Exception, *, submitted: bool, request_id: str | None = None) -> StatusError:
+def status_of(
+    error: Exception, *, submitted: bool, request_id: str | None = None, now_ms: int | None = None
+) -> StatusError:
     """The one Status for an error; what nobody raised on purpose is a 500 that tells nothing.
 
-    `submitted` says whether a transaction may have left the gateway.
+    `submitted` says whether a transaction may have left the gateway; `now_ms` is the time of the refusal.
     """
     if isinstance(error, GatewayUnavailableError):
         return StatusError(503, "ServiceUnavailable", str(error), request_id=request_id)
-    return from_error(error, submitted=submitted, request_id=request_id)
+    return from_error(error, submitted=submitted, request_id=request_id, now_ms=now_ms)
 
 
 def fit_for_client(reply: GatewayReply, request: GatewayRequest) -> GatewayReply:

@@ -87,7 +87,9 @@ class AnswerWaiter:
     async def _fetch(self, request: RequestState, response: ResponseState) -> Answer | None:
         if request.executor != self._executor:
             raise WireFormatError("the request is assigned to another executor than the pinned one")
-        transaction = await self._ledger.get_transaction(request.previous_transaction)
+        if response.response_reference:
+            raise WireFormatError("the answer is kept outside the chain, where this gateway does not read")
+        transaction = await self._ledger.get_signed_transaction(request.previous_transaction)
         if transaction is None:
             # The endpoint knows the object's new version before its transaction: a moment later it has both.
             return None

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 from collections.abc import Sequence
 
+from k3s_daas.cli.console import sentence
+from k3s_daas.cli.operator_parser import Command, add_operator_commands
+from k3s_daas.cli.session import OpenLedger, grpc_ledger, session
 from k3s_daas.errors import DaasError
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, open_ledger: OpenLedger = grpc_ledger) -> int:
     """Console entry point; returns the exit code."""
-    # Imported here: the local stack is not part of what is deployed, and half of it is slow to import.
+    # Only what tells the options: the rest of the local stack is slow to import.
     from infra.local.stack.options import StackOptions  # noqa: PLC0415
-    from infra.local.stack.up import up  # noqa: PLC0415
 
     parser = argparse.ArgumentParser(prog="daas", description="Operate K3s-DaaS.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -21,12 +24,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "up", help="run everything on this machine", formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     StackOptions.add_arguments(start)
+    add_operator_commands(commands)
     options = parser.parse_args(arguments)
     try:
-        return up(StackOptions.parsed(options))
+        if options.command == "up":
+            from infra.local.stack.up import up  # noqa: PLC0415
+
+            return up(StackOptions.parsed(options))
+        if "local" in options:
+            options.local(options.file)
+        else:
+            asyncio.run(_run(options.run, options, open_ledger))
     except DaasError as error:
-        print(f"daas: {error}", file=sys.stderr)
+        print(f"daas: {sentence(error)}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"daas: {error.filename or 'a file or connection'}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("daas: interrupted; daas cluster show tells what was done", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _run(command: Command, options: argparse.Namespace, open_ledger: OpenLedger) -> None:
+    async with session(options, open_ledger) as opened:
+        await command(opened)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,13 @@ ABORTS: dict[str, dict[int, str]] = {
         111: "ETooManyMembers",
         112: "EInvalidHpkeKey",
         113: "EUnknownGrant",
+        114: "ECapabilityRevoked",
+        115: "ETooManyCapabilities",
+        116: "EUnknownCapability",
+        117: "EExecutorHasNoKey",
+        118: "EWrongGeneration",
+        119: "EInvalidKeySignature",
+        120: "EAlreadyMigrated",
     },
     "role": {
         201: "EInvalidRule",
@@ -52,6 +59,12 @@ ABORTS: dict[str, dict[int, str]] = {
         320: "EInvalidExpiry",
         321: "EUnstakeTooMuch",
         322: "EAlreadyUnstaking",
+        323: "ESessionNamespace",
+        324: "ERateExceeded",
+        325: "EDepositExceeded",
+        326: "ESlashTooMuch",
+        327: "EInvalidReason",
+        328: "EInvalidScope",
     },
     "k8s_gateway": {
         401: "ERequestExists",
@@ -64,6 +77,9 @@ ABORTS: dict[str, dict[int, str]] = {
         408: "EMalformedAttributes",
         409: "ENotAssignedExecutor",
         410: "EInvalidStatusCode",
+        411: "ENotPayer",
+        412: "EInvalidReference",
+        413: "ETooManyRequests",
     },
 }
 

@@ -67,6 +67,11 @@ def byte_vector(builder: PtbBuilder, value: bytes) -> Argument:
     return builder.pure(Writer().byte_vector(value).finish())
 
 
+def byte_vectors(builder: PtbBuilder, values: Iterable[bytes]) -> Argument:
+    """`vector<vector<u8>>` as one input, which holds less than 16 KiB."""
+    return builder.pure(Writer().vector(values, Writer.byte_vector).finish())
+
+
 def string(builder: PtbBuilder, value: str) -> Argument:
     """`std::string::String`."""
     return builder.pure(Writer().string(value).finish())

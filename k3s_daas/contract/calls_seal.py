@@ -1,9 +1,11 @@
-"""Calls of a holder (module `seal`), the administrator's `revoke`, and deposits for gas.
+"""Calls about seals (module `seal`): the holder's, the administrator's `revoke` and `slash`; gas deposits.
 
 `package` is the latest package id; amounts are MIST.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from k3s_daas.contract import arguments
 from k3s_daas.contract.arguments import SharedRef
@@ -61,15 +63,60 @@ def withdraw(builder: PtbBuilder, package: bytes, seal: SharedRef, *, recipient:
     builder.transfer([coin], recipient)
 
 
-def revoke(builder: PtbBuilder, package: bytes, cluster: SharedRef, cap: Argument, seal: SharedRef) -> None:
-    """Ends a seal for good (the administrator's call); its stake starts to unbond."""
+def transfer_ownership(
+    builder: PtbBuilder, package: bytes, cluster: SharedRef, seal: SharedRef, *, new_owner: bytes
+) -> None:
+    """Gives the sender's seal and its stake to another address; all its sessions end."""
+    call_arguments = [
+        arguments.shared(builder, cluster),
+        arguments.shared(builder, seal, mutable=True),
+        arguments.address(builder, new_owner),
+        arguments.clock(builder),
+    ]
+    builder.move_call(package, _MODULE, "transfer_ownership", call_arguments)
+
+
+def revoke(
+    builder: PtbBuilder,
+    package: bytes,
+    cluster: SharedRef,
+    cap: Argument,
+    seal: SharedRef,
+    *,
+    reason: str,
+) -> None:
+    """Ends a seal for good; its stake starts to unbond. `cap` is an `AccessCap`, `reason` is public."""
     call_arguments = [
         arguments.shared(builder, cluster),
         cap,
         arguments.shared(builder, seal, mutable=True),
+        arguments.string(builder, reason),
         arguments.clock(builder),
     ]
     builder.move_call(package, _MODULE, "revoke", call_arguments)
+
+
+def slash(
+    builder: PtbBuilder,
+    package: bytes,
+    cluster: SharedRef,
+    cap: Argument,
+    seal: SharedRef,
+    *,
+    amount: int,
+    reason: str,
+    recipient: bytes,
+) -> None:
+    """Takes `amount` of a seal's stake as a coin for `recipient`. `cap` is the `ClusterCap`."""
+    call_arguments = [
+        arguments.shared(builder, cluster),
+        cap,
+        arguments.shared(builder, seal, mutable=True),
+        arguments.u64(builder, amount),
+        arguments.string(builder, reason),
+    ]
+    coin = builder.move_call(package, _MODULE, "slash", call_arguments)
+    builder.transfer([coin], recipient)
 
 
 def open_session(
@@ -81,14 +128,19 @@ def open_session(
     session_key: bytes,
     expires_at_ms: int,
     read_only: bool,
+    namespaces: Sequence[str] = (),
 ) -> None:
-    """Lets the ed25519 key `session_key` (32 bytes) sign claims for the sender's seal."""
+    """Lets the ed25519 key `session_key` (32 bytes) sign claims for the sender's seal.
+
+    With `namespaces` it admits only requests in them (and reads of non-resource URLs).
+    """
     call_arguments = [
         arguments.shared(builder, cluster),
         arguments.shared(builder, seal, mutable=True),
         arguments.byte_vector(builder, session_key),
         arguments.u64(builder, expires_at_ms),
         arguments.boolean(builder, read_only),
+        arguments.strings(builder, namespaces),
         arguments.clock(builder),
     ]
     builder.move_call(package, _MODULE, "open_session", call_arguments)
@@ -101,6 +153,11 @@ def close_session(builder: PtbBuilder, package: bytes, seal: SharedRef, *, sessi
         arguments.byte_vector(builder, session_key),
     ]
     builder.move_call(package, _MODULE, "close_session", call_arguments)
+
+
+def close_all_sessions(builder: PtbBuilder, package: bytes, seal: SharedRef) -> None:
+    """Ends every session of the sender's seal."""
+    builder.move_call(package, _MODULE, "close_all_sessions", [arguments.shared(builder, seal, mutable=True)])
 
 
 def deposit_to_address_balance(

@@ -19,13 +19,18 @@ EVENTS_MODULE = "events"
 API_REQUEST = "K8sAPIRequest"
 REQUEST_PROCESSED = "K8sRequestProcessed"
 RESPONSE_IGNORED = "ResponseIgnored"
+REQUEST_TIMED_OUT = "RequestTimedOut"
+REQUESTS_RECLAIMED = "RequestsReclaimed"
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class ApiRequested:
-    """`K8sAPIRequest`: the contract accepted a command. Ids and addresses 32 bytes, times Unix ms."""
+    """`K8sAPIRequest`: the contract accepted a command. Ids and addresses 32 bytes, times Unix ms.
+
+    An empty `payload_reference` means that the ciphertext is an input of the transaction.
+    """
 
     cluster: bytes
     seal: bytes
@@ -39,6 +44,7 @@ class ApiRequested:
     attributes: OnChainAttributes
     payload_hash: bytes
     payload_size: int
+    payload_reference: bytes
     accepted_at_ms: int
     start_by_ms: int
     finish_by_ms: int
@@ -64,6 +70,7 @@ class ApiRequested:
             attributes=OnChainAttributes.read(reader),
             payload_hash=reader.byte_vector(),
             payload_size=reader.u64(),
+            payload_reference=reader.byte_vector(),
             accepted_at_ms=reader.u64(),
             start_by_ms=reader.u64(),
             finish_by_ms=reader.u64(),
@@ -140,12 +147,72 @@ class ResponseIgnored:
         )
 
 
-ContractEvent = ApiRequested | RequestProcessed | ResponseIgnored
+@dataclass(frozen=True, slots=True)
+class RequestTimedOut:
+    """`RequestTimedOut`: nobody answered until `answer_by_ms`, and the request was deleted."""
+
+    cluster: bytes
+    seal: bytes
+    request_id: bytes
+    requester: bytes
+    executor: bytes
+    answer_by_ms: int
+    closed_at_ms: int
+
+    @classmethod
+    def decode(cls, contents: bytes) -> RequestTimedOut:
+        """Reads the event's BCS. Raises `WireFormatError` for missing, extra or malformed bytes."""
+        return _decode(contents, cls._read)
+
+    @classmethod
+    def _read(cls, reader: Reader) -> RequestTimedOut:
+        return cls(
+            cluster=reader.address(),
+            seal=reader.address(),
+            request_id=reader.byte_vector(),
+            requester=reader.address(),
+            executor=reader.address(),
+            answer_by_ms=reader.u64(),
+            closed_at_ms=reader.u64(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RequestsReclaimed:
+    """`RequestsReclaimed`: how many of the requests named were deleted (`timed_out` of them unanswered)."""
+
+    cluster: bytes
+    seal: bytes
+    by: bytes
+    reclaimed: int
+    timed_out: int
+    skipped: int
+
+    @classmethod
+    def decode(cls, contents: bytes) -> RequestsReclaimed:
+        """Reads the event's BCS. Raises `WireFormatError` for missing, extra or malformed bytes."""
+        return _decode(contents, cls._read)
+
+    @classmethod
+    def _read(cls, reader: Reader) -> RequestsReclaimed:
+        return cls(
+            cluster=reader.address(),
+            seal=reader.address(),
+            by=reader.address(),
+            reclaimed=reader.u64(),
+            timed_out=reader.u64(),
+            skipped=reader.u64(),
+        )
+
+
+ContractEvent = ApiRequested | RequestProcessed | ResponseIgnored | RequestTimedOut | RequestsReclaimed
 
 _DECODERS: dict[str, Callable[[bytes], ContractEvent]] = {
     API_REQUEST: ApiRequested.decode,
     REQUEST_PROCESSED: RequestProcessed.decode,
     RESPONSE_IGNORED: ResponseIgnored.decode,
+    REQUEST_TIMED_OUT: RequestTimedOut.decode,
+    REQUESTS_RECLAIMED: RequestsReclaimed.decode,
 }
 
 
@@ -163,7 +230,7 @@ def is_event(event: ChainEvent, package_original: bytes, name: str) -> bool:
 
 
 def decode_event(event: ChainEvent, package_original: bytes) -> ContractEvent | None:
-    """The contract's event in it, or None if it is none of the three. Raises `WireFormatError`."""
+    """The contract's event in it, or None if it is none of these. Raises `WireFormatError`."""
     for name, decode in _DECODERS.items():
         if is_event(event, package_original, name):
             return decode(event.contents)

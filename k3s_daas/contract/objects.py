@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
+from k3s_daas.attributes import RequestAttributes
 from k3s_daas.bcs import BcsError, Reader
 from k3s_daas.contract.arguments import SharedRef
 from k3s_daas.contract.attributes import OnChainAttributes
@@ -18,8 +19,23 @@ V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
+class ExecutorState:
+    """`cluster::Executor` with its address: the key it announced, and its signature over the announcement.
+
+    Generation 0 means that it has announced none. Whether the key counts: `k3s_daas.contract.keys`.
+    """
+
+    address: bytes
+    hpke_key: bytes
+    generation: int
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterState:
-    """`cluster::Cluster`. `executors` maps addresses to announced HPKE keys; `grants` is the table's id.
+    """`cluster::Cluster`. `executors` is by address; `grants` is the table's id.
+
+    `capabilities` are the ids of the duty capabilities that were issued and not revoked.
 
     Gateways and executors are what the *chain* says; who may be trusted with bodies is pinned elsewhere.
     """
@@ -31,8 +47,9 @@ class ClusterState:
     policy: Policy
     roles: Mapping[str, Role]
     grants: bytes
-    executors: Mapping[bytes, bytes]
+    executors: Mapping[bytes, ExecutorState]
     gateways: frozenset[bytes]
+    capabilities: frozenset[bytes]
     paused: bool
 
     @classmethod
@@ -47,8 +64,9 @@ class ClusterState:
             policy=Policy(*(reader.u64() for _ in fields(Policy))),
             roles=_roles(reader),
             grants=_table(reader),
-            executors=_vec_map(reader, Reader.address, Reader.byte_vector),
+            executors=_executors(reader),
             gateways=frozenset(reader.vector(Reader.address)),
+            capabilities=frozenset(reader.vector(Reader.address)),
             paused=reader.boolean(),
         )
         reader.finish()
@@ -57,15 +75,41 @@ class ClusterState:
 
 @dataclass(frozen=True, slots=True)
 class SessionState:
-    """`seal::Session`."""
+    """`seal::Session`. No `namespaces` means no restriction to any."""
 
     expires_at_ms: int
     read_only: bool
+    namespaces: tuple[str, ...]
+
+    def reaches(self, attributes: RequestAttributes) -> bool:
+        """Whether the session's namespaces admit the request; reads of non-resource URLs are always."""
+        if not self.namespaces:
+            return True
+        if not attributes.is_resource_request:
+            return attributes.is_read
+        return attributes.namespace in self.namespaces
+
+
+@dataclass(frozen=True, slots=True)
+class UsageState:
+    """`seal::Usage`: commands in the minute `minute`, and MIST of storage deposits in the day `day`.
+
+    Both are counted from the Unix epoch; the counts of an earlier minute or day are over.
+    """
+
+    minute: int
+    commands: int
+    day: int
+    deposit: int
 
 
 @dataclass(frozen=True, slots=True)
 class SealState:
-    """`seal::SealToken`. Amounts in MIST; `sessions` by ed25519 public key (32 bytes)."""
+    """`seal::SealToken`. Amounts in MIST; `sessions` by ed25519 public key (32 bytes).
+
+    `staked_total` is all that was staked and not withdrawn, `slashed` all that was taken of it. (In Move, the
+    fields from `stake` to `slashed` are a struct of their own, which BCS does not show.)
+    """
 
     ref: SharedRef
     cluster: bytes
@@ -75,9 +119,13 @@ class SealState:
     unbonding: int
     withdrawable_at_ms: int
     unbonding_ms: int
+    max_slash_bps: int
+    staked_total: int
+    slashed: int
     expires_at_ms: int
     revoked: bool
     sessions: Mapping[bytes, SessionState]
+    usage: UsageState
 
     @classmethod
     def decode(cls, found: ChainObject) -> SealState:
@@ -92,9 +140,13 @@ class SealState:
             unbonding=reader.u64(),
             withdrawable_at_ms=reader.u64(),
             unbonding_ms=reader.u64(),
+            max_slash_bps=reader.u64(),
+            staked_total=reader.u64(),
+            slashed=reader.u64(),
             expires_at_ms=reader.u64(),
             revoked=reader.boolean(),
             sessions=_vec_map(reader, Reader.byte_vector, _session),
+            usage=UsageState(*(reader.u64() for _ in fields(UsageState))),
         )
         reader.finish()
         return state
@@ -102,11 +154,13 @@ class SealState:
 
 @dataclass(frozen=True, slots=True)
 class ResponseState:
-    """`k8s_gateway::Response`: hashes and sizes only; the ciphertext is in the transaction that stored it."""
+    """`k8s_gateway::Response`: hashes and sizes only; the ciphertext is in the transaction that stored it, or
+    where `response_reference` says."""
 
     status_code: int
     response_hash: bytes
     response_size: int
+    response_reference: bytes
     answered_at_ms: int
 
 
@@ -202,6 +256,18 @@ def _table(reader: Reader) -> bytes:
     return table
 
 
+def _executors(reader: Reader) -> dict[bytes, ExecutorState]:
+    entries = _vec_map(
+        reader,
+        Reader.address,
+        lambda inner: (inner.byte_vector(), inner.u64(), inner.byte_vector()),
+    )
+    return {
+        address: ExecutorState(address, hpke_key, generation, signature)
+        for address, (hpke_key, generation, signature) in entries.items()
+    }
+
+
 def _roles(reader: Reader) -> dict[str, Role]:
     entries = _vec_map(
         reader,
@@ -229,7 +295,11 @@ def _rule(reader: Reader) -> Rule:
 
 
 def _session(reader: Reader) -> SessionState:
-    return SessionState(expires_at_ms=reader.u64(), read_only=reader.boolean())
+    return SessionState(
+        expires_at_ms=reader.u64(),
+        read_only=reader.boolean(),
+        namespaces=tuple(reader.vector(Reader.string)),
+    )
 
 
 def _response(reader: Reader) -> ResponseState:
@@ -237,5 +307,6 @@ def _response(reader: Reader) -> ResponseState:
         status_code=reader.u16(),
         response_hash=reader.byte_vector(),
         response_size=reader.u64(),
+        response_reference=reader.byte_vector(),
         answered_at_ms=reader.u64(),
     )

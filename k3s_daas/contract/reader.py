@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from k3s_daas.bcs import Reader, Writer
 from k3s_daas.contract.addresses import GATEWAY_MODULE, dynamic_field_id, request_object_id
-from k3s_daas.contract.calls import (
+from k3s_daas.contract.calls_command import (
     EXECUTE_FUNCTION,
     EXECUTE_PAYLOAD,
     EXECUTE_REQUEST_ID,
@@ -23,7 +23,7 @@ from k3s_daas.errors import ConfigurationError, LedgerUnavailableError, WireForm
 from k3s_daas.ids import to_hex
 from k3s_daas.payload import payload_hash
 from k3s_daas.roots import TrustRoots
-from k3s_daas.sui.ledger import ChainObject, ChainTransaction, ForgedReplyError, Ledger
+from k3s_daas.sui.ledger import ChainObject, ForgedReplyError, Ledger, SignedTransaction
 from k3s_daas.sui.transactions import DecodedTransaction, MoveCall, decode_transaction
 from k3s_daas.sui.type_tags import StructTag, TypeTag, parse_type_tag
 
@@ -103,7 +103,7 @@ class ContractReader:
         return request
 
     def request_payload(
-        self, transaction: ChainTransaction, request_id: bytes, expected_hash: bytes
+        self, transaction: SignedTransaction, request_id: bytes, expected_hash: bytes
     ) -> list[bytes]:
         """The chunks of the sealed request that this transaction submitted.
 
@@ -113,7 +113,7 @@ class ContractReader:
         return _payload(transaction, _EXECUTE, request_id, expected_hash)
 
     def response_payload(
-        self, transaction: ChainTransaction, request_id: bytes, expected_hash: bytes
+        self, transaction: SignedTransaction, request_id: bytes, expected_hash: bytes
     ) -> list[bytes]:
         """The chunks of the sealed response that this transaction stored, possibly among others.
 
@@ -145,7 +145,7 @@ def _has_type(found: ChainObject, expected: TypeTag) -> bool:
 
 
 def _payload(
-    transaction: ChainTransaction, kind: _PayloadCall, request_id: bytes, expected_hash: bytes
+    transaction: SignedTransaction, kind: _PayloadCall, request_id: bytes, expected_hash: bytes
 ) -> list[bytes]:
     """Looks at calls of any package: upgrades change the id, and only the hash decides what is believed."""
     decoded = decode_transaction(transaction.bcs)

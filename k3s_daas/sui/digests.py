@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 
+from k3s_daas.bcs import Writer
+
 DIGEST_BYTES = 32
 _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _VALUES = {character: value for value, character in enumerate(_ALPHABET)}
@@ -15,6 +17,8 @@ _VALUES = {character: value for value, character in enumerate(_ALPHABET)}
 _MAX_TEXT = 44
 # Intent: scope 0 (TransactionData), version 0, application 0 (Sui).
 _TRANSACTION_INTENT = b"\x00\x00\x00"
+# Scope 3 (PersonalMessage): no signature over one can be mistaken for one over a transaction.
+_PERSONAL_MESSAGE_INTENT = b"\x03\x00\x00"
 
 
 def blake2b256(data: bytes) -> bytes:
@@ -56,6 +60,11 @@ def transaction_digest(transaction: bytes) -> str:
 def signing_digest(transaction: bytes) -> bytes:
     """The 32 bytes that a signer of this transaction signs."""
     return blake2b256(_TRANSACTION_INTENT + transaction)
+
+
+def personal_message_digest(message: bytes) -> bytes:
+    """The 32 bytes that a signer of this personal message signs: the message is hashed as `vector<u8>`."""
+    return blake2b256(_PERSONAL_MESSAGE_INTENT + Writer().byte_vector(message).finish())
 
 
 def address_of(public_key: bytes) -> bytes:

@@ -22,6 +22,7 @@ from k3s_daas.sui.digests import transaction_digest
 from k3s_daas.sui.grpc_channel import GrpcConnection, Keepalive, StatusReplyError
 from k3s_daas.sui.ledger import (
     ChainObject,
+    ChainPackage,
     ChainTransaction,
     EpochInfo,
     EventFilter,
@@ -30,6 +31,7 @@ from k3s_daas.sui.ledger import (
     ExecutionOutcome,
     ForgedReplyError,
     ServiceInfo,
+    SignedTransaction,
 )
 from k3s_daas.sui.refusals import refusal
 
@@ -114,13 +116,12 @@ class GrpcLedger:
         ]
 
     async def get_transaction(self, digest: str) -> ChainTransaction | None:
-        request = v2.GetTransactionRequest(
-            digest=digest, read_mask=messages.field_mask(messages.TRANSACTION_FIELDS)
-        )
-        reply = await self._find(lambda channel: v2.LedgerServiceStub(channel).get_transaction(request))
-        if reply is None:
-            return None
-        return messages.transaction(messages.required(reply.transaction, "the transaction"), digest)
+        found = await self._executed(digest, messages.TRANSACTION_FIELDS)
+        return None if found is None else messages.transaction(found, digest)
+
+    async def get_signed_transaction(self, digest: str) -> SignedTransaction | None:
+        found = await self._executed(digest, messages.SIGNED_TRANSACTION_FIELDS)
+        return None if found is None else messages.signed_transaction(found, digest)
 
     async def execute(self, transaction: bytes, signature: bytes) -> ExecutionOutcome:
         request = v2.ExecuteTransactionRequest(
@@ -214,8 +215,45 @@ class GrpcLedger:
                 raise ForgedReplyError("the endpoint continues the object list without advancing it")
             page_token = reply.next_page_token
 
+    async def list_dynamic_fields(self, parent: bytes) -> list[ChainObject]:
+        ids: list[bytes] = []
+        page_token: bytes | None = None
+        while True:
+            request = v2.ListDynamicFieldsRequest(
+                parent=to_hex(parent),
+                page_size=_OBJECTS_PER_PAGE,
+                page_token=page_token,
+                read_mask=messages.field_mask(("field_id",)),
+            )
+            reply = await self._read(_dynamic_fields_call(request))
+            ids.extend(messages.address(item.field_id, "the field's id") for item in reply.dynamic_fields)
+            if not reply.next_page_token:
+                break
+            if reply.next_page_token == page_token:
+                raise ForgedReplyError("the endpoint continues the list of fields without advancing it")
+            page_token = reply.next_page_token
+        batches = range(0, len(ids), _OBJECTS_PER_PAGE)
+        found = [
+            item
+            for start in batches
+            for item in await self.get_objects(ids[start : start + _OBJECTS_PER_PAGE])
+        ]
+        # A field may have gone between the two calls.
+        return [item for item in found if item is not None]
+
+    async def get_package(self, package: bytes) -> ChainPackage | None:
+        request = v2.GetPackageRequest(package_id=to_hex(package))
+        reply = await self._find(lambda channel: v2.MovePackageServiceStub(channel).get_package(request))
+        return None if reply is None else _checked_package(reply.package, package)
+
     async def close(self) -> None:
         await self._connection.close()
+
+    async def _executed(self, digest: str, fields: Sequence[str]) -> Any | None:
+        """The `ExecutedTransaction` with these fields, unchecked."""
+        request = v2.GetTransactionRequest(digest=digest, read_mask=messages.field_mask(fields))
+        reply = await self._find(lambda channel: v2.LedgerServiceStub(channel).get_transaction(request))
+        return None if reply is None else messages.required(reply.transaction, "the transaction")
 
     async def _event_page(self, request: Any) -> EventPage:
         """One request's worth of the list, up to its end marker."""
@@ -264,6 +302,27 @@ class GrpcLedger:
 
 def _owned_objects_call(request: Any) -> Callable[[Channel], Awaitable[Any]]:
     return lambda channel: v2.StateServiceStub(channel).list_owned_objects(request)
+
+
+def _dynamic_fields_call(request: Any) -> Callable[[Channel], Awaitable[Any]]:
+    return lambda channel: v2.StateServiceStub(channel).list_dynamic_fields(request)
+
+
+def _checked_package(message: Any, package: bytes) -> ChainPackage:
+    found = messages.required(message, "the package")
+    if messages.address(found.storage_id, "the package's id") != package:
+        raise ForgedReplyError(f"the package {to_hex(package)} was asked for, another one came")
+    return ChainPackage(
+        id=package,
+        original=messages.address(found.original_id, "the package's original id"),
+        version=messages.required(found.version, "the package's version"),
+        modules={
+            messages.required(module.name, "a module's name"): bytes(
+                messages.required(module.contents, "a module's bytecode")
+            )
+            for module in found.modules
+        },
+    )
 
 
 def _checked_object(message: Any, object_id: bytes) -> ChainObject:

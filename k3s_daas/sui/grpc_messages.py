@@ -25,6 +25,7 @@ from k3s_daas.sui.ledger import (
     ForgedReplyError,
     Owner,
     OwnerKind,
+    SignedTransaction,
 )
 
 T = TypeVar("T")
@@ -48,6 +49,13 @@ OUTCOME_FIELDS = (
     "effects.transaction_digest",
     "effects.changed_objects",
     "checkpoint",
+)
+SIGNED_TRANSACTION_FIELDS = (
+    "digest",
+    "transaction.bcs",
+    "signatures",
+    "effects.status",
+    "effects.transaction_digest",
 )
 TRANSACTION_FIELDS = (*OUTCOME_FIELDS, "transaction.bcs", "signatures", "events", "timestamp")
 
@@ -206,17 +214,34 @@ def event(message: Any, *, transaction: str | None = None, index: int | None = N
     )
 
 
-def transaction(message: Any, expected_digest: str) -> ChainTransaction:
-    """An `ExecutedTransaction` read with `TRANSACTION_FIELDS`, whose bytes must hash to `expected_digest`."""
+def signed_transaction(message: Any, expected_digest: str) -> SignedTransaction:
+    """An `ExecutedTransaction` read with `SIGNED_TRANSACTION_FIELDS` or more.
+
+    Its bytes must hash to `expected_digest`.
+    """
     signed = required(message.transaction, "the transaction")
     data = bytes(required(required(signed.bcs, "the transaction's bytes").value, "the transaction's bytes"))
     if transaction_digest(data) != expected_digest:
         raise ForgedReplyError(f"the endpoint sent bytes that do not hash to the digest {expected_digest}")
-    events = message.events.events if message.events else []
-    return ChainTransaction(
+    effects = required(message.effects, "effects")
+    if (effects.transaction_digest or expected_digest) != expected_digest:
+        raise ForgedReplyError(f"the endpoint sent the effects of another transaction than {expected_digest}")
+    return SignedTransaction(
         digest=expected_digest,
         bcs=data,
         signatures=[_signature(signature) for signature in message.signatures],
+        success=required(effects.status, "the status").success is True,
+    )
+
+
+def transaction(message: Any, expected_digest: str) -> ChainTransaction:
+    """An `ExecutedTransaction` read with `TRANSACTION_FIELDS`, whose bytes must hash to `expected_digest`."""
+    signed = signed_transaction(message, expected_digest)
+    events = message.events.events if message.events else []
+    return ChainTransaction(
+        digest=expected_digest,
+        bcs=signed.bcs,
+        signatures=signed.signatures,
         outcome=outcome(message, expected_digest),
         events=[event(item, transaction=expected_digest, index=index) for index, item in enumerate(events)],
         checkpoint=message.checkpoint,

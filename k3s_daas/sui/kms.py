@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from k3s_daas.errors import ConfigurationError
-from k3s_daas.sui.digests import address_of, signing_digest
+from k3s_daas.sui.digests import address_of, personal_message_digest, signing_digest
 from k3s_daas.sui.signers import SECP256K1_FLAG, SECP256K1_ORDER
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class KmsSigner:
-    """Signs with one KMS key. Each `sign` is one KMS call; botocore's exceptions pass through.
+    """Signs with one KMS key. Each signature is one KMS call; botocore's exceptions pass through.
 
     The public key is fetched once, when the signer is made; `ConfigurationError` if it is no secp256k1 key.
     """
@@ -44,9 +44,15 @@ class KmsSigner:
         return self._public_key
 
     def sign(self, transaction: bytes) -> bytes:
+        return self._sign_digest(signing_digest(transaction))
+
+    def sign_personal_message(self, message: bytes) -> bytes:
+        return self._sign_digest(personal_message_digest(message))
+
+    def _sign_digest(self, digest: bytes) -> bytes:
         der = self._client.sign(
             KeyId=self._key_id,
-            Message=signing_digest(transaction),
+            Message=digest,
             MessageType="RAW",
             SigningAlgorithm="ECDSA_SHA_256",
         )["Signature"]

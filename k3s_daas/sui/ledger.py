@@ -14,8 +14,8 @@ Guarantees of every adapter:
    executed yet. The only safe next step is to send the same bytes again or to look the digest up.
 5. Every unary call ends within its deadline and every stream within its idle timeout, even if the peer
    freezes.
-6. `get_transaction` returns only bytes whose digest is the one asked for. Nothing else that an endpoint says
-   is proven here: effects, events and object contents are the endpoint's word.
+6. `get_transaction` and `get_signed_transaction` return only bytes whose digest is the one asked for. Nothing
+   else that an endpoint says is proven here: effects, events and object contents are the endpoint's word.
 7. Events are passed on as they come, in ledger order if the endpoint is honest; whoever must not act twice
    drops repeated positions. A list that ends without its end marker, and a subscription that ends at all,
    raise; neither looks like "no more events".
@@ -24,7 +24,7 @@ Guarantees of every adapter:
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
@@ -143,6 +143,20 @@ class ChainEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class SignedTransaction:
+    """What was signed, by whom, and whether it took effect: all that is needed to check who asked for what.
+
+    `signatures` are flag ‖ signature ‖ public key. `bcs` hashes to `digest`; the adapter has checked it.
+    `success` is the endpoint's word.
+    """
+
+    digest: str
+    bcs: bytes
+    signatures: Sequence[bytes]
+    success: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ChainTransaction:
     """An executed transaction: the signed bytes, who signed them, and what they did.
 
@@ -196,6 +210,16 @@ class EventFrame:
     cursor: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class ChainPackage:
+    """A version of a package: `original` names its types, `id` its code. `modules` maps names to bytecode."""
+
+    id: bytes
+    original: bytes
+    version: int
+    modules: Mapping[str, bytes]
+
+
 class Ledger(Protocol):
     """A Sui endpoint. The guarantees are in the module docstring.
 
@@ -220,6 +244,10 @@ class Ledger(Protocol):
 
     async def get_transaction(self, digest: str) -> ChainTransaction | None:
         """An executed transaction by digest, or None if the endpoint does not know it (yet)."""
+        ...
+
+    async def get_signed_transaction(self, digest: str) -> SignedTransaction | None:
+        """`get_transaction` without effects, events and position: half the work, for every command."""
         ...
 
     async def execute(self, transaction: bytes, signature: bytes) -> ExecutionOutcome:
@@ -268,4 +296,16 @@ class Ledger(Protocol):
 
     async def close(self) -> None:
         """Ends the connection and every stream on it."""
+        ...
+
+
+class OperatorLedger(Ledger, Protocol):
+    """What only operators' tools ask of an endpoint; commands never need it."""
+
+    async def list_dynamic_fields(self, parent: bytes) -> list[ChainObject]:
+        """The objects that hold the dynamic fields of an object (a table's entries, say), in no order."""
+        ...
+
+    async def get_package(self, package: bytes) -> ChainPackage | None:
+        """A version of a package with its bytecode, or None if there is none."""
         ...

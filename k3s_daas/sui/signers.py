@@ -1,7 +1,7 @@
-"""Signing Sui transactions, and checking who signed them.
+"""Signing Sui transactions and personal messages, and checking who signed them.
 
-A signer signs d = blake2b-256(intent ‖ transaction): ed25519 signs d itself, the ECDSA schemes sign
-sha-256(d). A signature travels as scheme flag ‖ 64 bytes ‖ public key.
+A signer signs d = blake2b-256(intent ‖ BCS), where the intent tells transactions from messages: ed25519 signs
+d itself, the ECDSA schemes sign sha-256(d). A signature travels as scheme flag ‖ 64 bytes ‖ public key.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from k3s_daas.errors import ConfigurationError, WireFormatError
-from k3s_daas.sui.digests import address_of, signing_digest
+from k3s_daas.sui.digests import address_of, personal_message_digest, signing_digest
 
 ED25519_FLAG = 0x00
 SECP256K1_FLAG = 0x01
@@ -45,8 +45,9 @@ class TransactionSigner(Protocol):
     """Holds one Sui key.
 
     1. `sign` returns a signature that Sui accepts for exactly these bytes (low s for ECDSA).
-    2. The private key never leaves the signer: no attribute, message or exception carries it.
-    3. `sign` blocks for at most one call to wherever the key lives, and may be called from any thread.
+    2. What `sign_personal_message` returns is a signature for exactly this message, and for no transaction.
+    3. The private key never leaves the signer: no attribute, message or exception carries it.
+    4. Both block for at most one call to wherever the key lives, and may be called from any thread.
     """
 
     @property
@@ -61,6 +62,10 @@ class TransactionSigner(Protocol):
 
     def sign(self, transaction: bytes) -> bytes:
         """Scheme flag ‖ 64-byte signature ‖ public key over the transaction's signing digest."""
+        ...
+
+    def sign_personal_message(self, message: bytes) -> bytes:
+        """The same over the digest of a personal message."""
         ...
 
 
@@ -113,30 +118,43 @@ class FileSigner:
         return self._public_key
 
     def sign(self, transaction: bytes) -> bytes:
-        signature = self._private_key.sign(signing_digest(transaction))
-        return self._public_key[:1] + signature + self._public_key[1:]
+        return self._sign_digest(signing_digest(transaction))
+
+    def sign_personal_message(self, message: bytes) -> bytes:
+        return self._sign_digest(personal_message_digest(message))
+
+    def _sign_digest(self, digest: bytes) -> bytes:
+        return self._public_key[:1] + self._private_key.sign(digest) + self._public_key[1:]
 
 
 def verify_signature(transaction: bytes, signature: bytes, expected_public_key: bytes) -> None:
-    """Checks that the holder of `expected_public_key` (flag ‖ key) signed these bytes.
+    """Checks that the holder of `expected_public_key` (flag ‖ key) signed this transaction.
 
     Accepts what Sui accepts: ed25519, and secp256k1 and secp256r1 with low s. Raises `WireFormatError` for
     everything else: another key, another scheme, a malformed or malleable signature, other bytes.
     """
+    _verify(signing_digest(transaction), signature, expected_public_key)
+
+
+def verify_personal_message(message: bytes, signature: bytes, expected_public_key: bytes) -> None:
+    """Checks that the holder of `expected_public_key` signed this message. Raises as `verify_signature`."""
+    _verify(personal_message_digest(message), signature, expected_public_key)
+
+
+def _verify(digest: bytes, signature: bytes, expected_public_key: bytes) -> None:
     if not expected_public_key or _KEY_BYTES.get(expected_public_key[0]) != len(expected_public_key) - 1:
         raise WireFormatError("the expected public key must be a scheme flag (0, 1 or 2) and the key's bytes")
     flag = expected_public_key[0]
     if signature[:1] + signature[1 + SIGNATURE_BYTES :] != expected_public_key:
-        raise WireFormatError("the transaction was signed with another key than the expected one")
+        raise WireFormatError("this was signed with another key than the expected one")
     raw = signature[1 : 1 + SIGNATURE_BYTES]
-    digest = signing_digest(transaction)
     try:
         if flag == ED25519_FLAG:
             Ed25519PublicKey.from_public_bytes(expected_public_key[1:]).verify(raw, digest)
         else:
             _verify_ecdsa(flag, expected_public_key[1:], raw, digest)
     except (InvalidSignature, ValueError) as error:
-        raise WireFormatError("the signature does not fit the transaction and the expected key") from error
+        raise WireFormatError("the signature does not fit what was signed and the expected key") from error
 
 
 def _verify_ecdsa(flag: int, point: bytes, raw: bytes, digest: bytes) -> None:

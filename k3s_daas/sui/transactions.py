@@ -33,6 +33,7 @@ from k3s_daas.sui.transaction_data import (
     SplitCoins,
     TransactionData,
     TransferObjects,
+    Upgrade,
     ValidDuring,
 )
 from k3s_daas.sui.type_tags import VECTOR_U8, TypeTag
@@ -159,6 +160,15 @@ class PtbBuilder:
     def publish(self, modules: Sequence[bytes], dependencies: Sequence[bytes]) -> Argument:
         """Publishes a package; the result is its `UpgradeCap`, which must be transferred or used."""
         return self._command(Publish(tuple(modules), tuple(dependencies)))
+
+    def upgrade(
+        self, package: bytes, ticket: Argument, modules: Sequence[bytes], dependencies: Sequence[bytes]
+    ) -> Argument:
+        """Upgrades `package` (its latest id) with a `0x2::package::UpgradeTicket`.
+
+        The result is the `UpgradeReceipt`, which `0x2::package::commit_upgrade` must take.
+        """
+        return self._command(Upgrade(tuple(modules), tuple(dependencies), package, ticket))
 
     def build(self, sender: bytes, *, gas: AddressBalanceGas | CoinGas) -> bytes:
         """The BCS TransactionData. Raises `PayloadTooLargeError` over Sui's 128 KiB."""

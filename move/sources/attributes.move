@@ -102,6 +102,18 @@ public(package) fun combined_resource(self: &Attributes): String {
     combined
 }
 
+/// Of all the texts.
+public(package) fun text_bytes(self: &Attributes): u64 {
+    self.verb.length()
+        + self.api_group.length()
+        + self.api_version.length()
+        + self.resource.length()
+        + self.subresource.length()
+        + self.namespace.length()
+        + self.name.length()
+        + self.non_resource_url.length()
+}
+
 public(package) fun verb(self: &Attributes): &String { &self.verb }
 
 public(package) fun api_group(self: &Attributes): &String { &self.api_group }

@@ -30,6 +30,8 @@ public struct K8sAPIRequest has copy, drop {
     non_resource_url: String,
     payload_hash: vector<u8>,
     payload_size: u64,
+    /// Where the ciphertext lies off chain; empty if it is in the transaction.
+    payload_reference: vector<u8>,
     accepted_at_ms: u64,
     start_by_ms: u64,
     finish_by_ms: u64,
@@ -69,6 +71,27 @@ public struct ResponseIgnored has copy, drop {
     reason: u8,
 }
 
+/// Nobody answered a command in time, and it was deleted: what came of it is not known.
+public struct RequestTimedOut has copy, drop {
+    cluster: ID,
+    seal: ID,
+    request_id: vector<u8>,
+    requester: address,
+    executor: address,
+    answer_by_ms: u64,
+    closed_at_ms: u64,
+}
+
+/// So many requests were deleted, of which so many had not been answered; so many ids were passed over.
+public struct RequestsReclaimed has copy, drop {
+    cluster: ID,
+    seal: ID,
+    by: address,
+    reclaimed: u64,
+    timed_out: u64,
+    skipped: u64,
+}
+
 // === Structs: clusters ===
 
 public struct ClusterCreated has copy, drop { cluster: ID, name: String, listener_namespace: String }
@@ -79,6 +102,13 @@ public struct ClusterPaused has copy, drop { cluster: ID }
 
 public struct ClusterResumed has copy, drop { cluster: ID }
 
+public struct ClusterMigrated has copy, drop { cluster: ID, from_version: u64, to_version: u64 }
+
+/// Duties: `pause`, `member`, `access`.
+public struct CapabilityIssued has copy, drop { cluster: ID, capability: ID, duty: String }
+
+public struct CapabilityRevoked has copy, drop { cluster: ID, capability: ID }
+
 public struct GatewayAdded has copy, drop { cluster: ID, gateway: address }
 
 public struct GatewayRemoved has copy, drop { cluster: ID, gateway: address }
@@ -87,7 +117,11 @@ public struct ExecutorAdded has copy, drop { cluster: ID, executor: address }
 
 public struct ExecutorRemoved has copy, drop { cluster: ID, executor: address }
 
+public struct KeyAnnounced has copy, drop { cluster: ID, executor: address, generation: u64, hpke_key: vector<u8> }
+
 public struct RoleDefined has copy, drop { cluster: ID, role: String, priority: u8, stake: u64, open: bool }
+
+public struct RoleRemoved has copy, drop { cluster: ID, role: String }
 
 public struct RuleAdded has copy, drop { cluster: ID, role: String }
 
@@ -105,7 +139,18 @@ public struct UnstakingStarted has copy, drop { cluster: ID, seal: ID, amount: u
 
 public struct StakeWithdrawn has copy, drop { cluster: ID, seal: ID, amount: u64 }
 
-public struct SealRevoked has copy, drop { cluster: ID, seal: ID, owner: address, withdrawable_at_ms: u64 }
+public struct SealRevoked has copy, drop {
+    cluster: ID,
+    seal: ID,
+    owner: address,
+    withdrawable_at_ms: u64,
+    reason: String,
+}
+
+public struct SealSlashed has copy, drop { cluster: ID, seal: ID, amount: u64, reason: String }
+
+/// All sessions of the seal ended with it.
+public struct OwnershipTransferred has copy, drop { cluster: ID, seal: ID, old_owner: address, new_owner: address }
 
 public struct SessionOpened has copy, drop {
     cluster: ID,
@@ -113,9 +158,13 @@ public struct SessionOpened has copy, drop {
     session_key: vector<u8>,
     expires_at_ms: u64,
     read_only: bool,
+    namespaces: vector<String>,
 }
 
 public struct SessionClosed has copy, drop { cluster: ID, seal: ID, session_key: vector<u8> }
+
+/// All of the seal's, so many.
+public struct SessionsClosed has copy, drop { cluster: ID, seal: ID, closed: u64 }
 
 // === Public-Package Functions: commands ===
 
@@ -132,6 +181,7 @@ public(package) fun emit_api_request(
     attributes: &Attributes,
     payload_hash: vector<u8>,
     payload_size: u64,
+    payload_reference: vector<u8>,
     accepted_at_ms: u64,
     start_by_ms: u64,
     finish_by_ms: u64,
@@ -157,6 +207,7 @@ public(package) fun emit_api_request(
         non_resource_url: *attributes.non_resource_url(),
         payload_hash,
         payload_size,
+        payload_reference,
         accepted_at_ms,
         start_by_ms,
         finish_by_ms,
@@ -213,6 +264,29 @@ public(package) fun emit_response_ignored(
     event::emit(ResponseIgnored { cluster, seal, request_id, executor, reason });
 }
 
+public(package) fun emit_request_timed_out(
+    cluster: ID,
+    seal: ID,
+    request_id: vector<u8>,
+    requester: address,
+    executor: address,
+    answer_by_ms: u64,
+    closed_at_ms: u64,
+) {
+    event::emit(RequestTimedOut { cluster, seal, request_id, requester, executor, answer_by_ms, closed_at_ms });
+}
+
+public(package) fun emit_requests_reclaimed(
+    cluster: ID,
+    seal: ID,
+    by: address,
+    reclaimed: u64,
+    timed_out: u64,
+    skipped: u64,
+) {
+    event::emit(RequestsReclaimed { cluster, seal, by, reclaimed, timed_out, skipped });
+}
+
 // === Public-Package Functions: clusters ===
 
 public(package) fun emit_cluster_created(cluster: ID, name: String, listener_namespace: String) {
@@ -231,6 +305,18 @@ public(package) fun emit_cluster_resumed(cluster: ID) {
     event::emit(ClusterResumed { cluster });
 }
 
+public(package) fun emit_cluster_migrated(cluster: ID, from_version: u64, to_version: u64) {
+    event::emit(ClusterMigrated { cluster, from_version, to_version });
+}
+
+public(package) fun emit_capability_issued(cluster: ID, capability: ID, duty: String) {
+    event::emit(CapabilityIssued { cluster, capability, duty });
+}
+
+public(package) fun emit_capability_revoked(cluster: ID, capability: ID) {
+    event::emit(CapabilityRevoked { cluster, capability });
+}
+
 public(package) fun emit_gateway_added(cluster: ID, gateway: address) {
     event::emit(GatewayAdded { cluster, gateway });
 }
@@ -247,8 +333,16 @@ public(package) fun emit_executor_removed(cluster: ID, executor: address) {
     event::emit(ExecutorRemoved { cluster, executor });
 }
 
+public(package) fun emit_key_announced(cluster: ID, executor: address, generation: u64, hpke_key: vector<u8>) {
+    event::emit(KeyAnnounced { cluster, executor, generation, hpke_key });
+}
+
 public(package) fun emit_role_defined(cluster: ID, role: String, priority: u8, stake: u64, open: bool) {
     event::emit(RoleDefined { cluster, role, priority, stake, open });
+}
+
+public(package) fun emit_role_removed(cluster: ID, role: String) {
+    event::emit(RoleRemoved { cluster, role });
 }
 
 public(package) fun emit_rule_added(cluster: ID, role: String) {
@@ -281,8 +375,22 @@ public(package) fun emit_stake_withdrawn(cluster: ID, seal: ID, amount: u64) {
     event::emit(StakeWithdrawn { cluster, seal, amount });
 }
 
-public(package) fun emit_seal_revoked(cluster: ID, seal: ID, owner: address, withdrawable_at_ms: u64) {
-    event::emit(SealRevoked { cluster, seal, owner, withdrawable_at_ms });
+public(package) fun emit_seal_revoked(
+    cluster: ID,
+    seal: ID,
+    owner: address,
+    withdrawable_at_ms: u64,
+    reason: String,
+) {
+    event::emit(SealRevoked { cluster, seal, owner, withdrawable_at_ms, reason });
+}
+
+public(package) fun emit_seal_slashed(cluster: ID, seal: ID, amount: u64, reason: String) {
+    event::emit(SealSlashed { cluster, seal, amount, reason });
+}
+
+public(package) fun emit_ownership_transferred(cluster: ID, seal: ID, old_owner: address, new_owner: address) {
+    event::emit(OwnershipTransferred { cluster, seal, old_owner, new_owner });
 }
 
 public(package) fun emit_session_opened(
@@ -291,10 +399,15 @@ public(package) fun emit_session_opened(
     session_key: vector<u8>,
     expires_at_ms: u64,
     read_only: bool,
+    namespaces: vector<String>,
 ) {
-    event::emit(SessionOpened { cluster, seal, session_key, expires_at_ms, read_only });
+    event::emit(SessionOpened { cluster, seal, session_key, expires_at_ms, read_only, namespaces });
 }
 
 public(package) fun emit_session_closed(cluster: ID, seal: ID, session_key: vector<u8>) {
     event::emit(SessionClosed { cluster, seal, session_key });
+}
+
+public(package) fun emit_sessions_closed(cluster: ID, seal: ID, closed: u64) {
+    event::emit(SessionsClosed { cluster, seal, closed });
 }

@@ -32,14 +32,15 @@ from k3s_daas.attributes import parse_attributes
 from k3s_daas.bearer import mint
 from k3s_daas.cli.holder import Holder
 from k3s_daas.contract.attributes import OnChainAttributes
-from k3s_daas.contract.calls import Command, execute_command
+from k3s_daas.contract.calls import Command, PayloadReference, execute_command
+from k3s_daas.contract.keys import announced_key
 from k3s_daas.contract.objects import RequestState
 from k3s_daas.contract.reader import ContractReader
 from k3s_daas.envelope import RequestEnvelope, ResponseEnvelope
 from k3s_daas.errors import MoveAbortError
 from k3s_daas.ids import new_request_id, to_hex
 from k3s_daas.payload import join, split
-from k3s_daas.sealing import SealingPrivateKey, SealingPublicKey, request_info, response_info
+from k3s_daas.sealing import SealingPrivateKey, request_info, response_info
 from k3s_daas.sui.grpc import GrpcLedger
 from k3s_daas.sui.transactions import AddressBalanceGas, PtbBuilder
 
@@ -93,8 +94,10 @@ class Stage:
         start_within_ms: int = 20_000,
         authorised: OnChainAttributes | None = None,
         payload_for: Callable[[bytes], bytes] = lambda request_id: request_id,
+        payload: PayloadReference | None = None,
     ) -> Asked:
-        """What a gateway does; `payload_for` seals the body for another request id.
+        """What a gateway does; `payload_for` seals the body for another request id, `payload` names one kept
+        elsewhere.
 
         Raises `MoveAbortError` if the contract refuses.
         """
@@ -102,11 +105,11 @@ class Stage:
         request_id, reply_key, now = new_request_id(now_ms()), SealingPrivateKey.generate(), now_ms()
         envelope = RequestEnvelope(method, path, query, tuple(headers), body, reply_key.public_bytes())
         executor = self.services.executor.address
-        hpke = SealingPublicKey.from_bytes(self.chain.roots.executors[executor].hpke_public_key)
-        info = request_info(who.cluster, who.seal, payload_for(request_id))
-        token = mint(who.session_key(), cluster=who.cluster, seal=who.seal, gateway=who.gateway, now_ms=now)
         cluster, seal = await self.reader.cluster(), await self.reader.seal(who.seal)
         assert seal is not None
+        hpke = announced_key(cluster.executors[executor], self.chain.roots)
+        info = request_info(who.cluster, who.seal, payload_for(request_id))
+        token = mint(who.session_key(), cluster=who.cluster, seal=who.seal, gateway=who.gateway, now_ms=now)
         if authorised is None:
             attributes = parse_attributes(method, path, query)
             admission = cluster.roles[seal.role].admits(attributes, LISTENER_NAMESPACE)
@@ -132,7 +135,7 @@ class Stage:
             start_by_ms=now + start_within_ms,
             finish_by_ms=now + 100_000,
             answer_by_ms=now + 600_000,
-            payload=split(hpke.seal(envelope.encode(), info)),
+            payload=payload or split(hpke.seal(envelope.encode(), info)),
         )
         await self._execute(
             lambda builder: execute_command(
@@ -164,7 +167,7 @@ class Stage:
         async with asyncio.timeout(seconds):
             while (state := await self.request(asked)).response is None:  # noqa: ASYNC110  another process
                 await asyncio.sleep(0.01)
-        transaction = await self.ledger.get_transaction(state.previous_transaction)
+        transaction = await self.ledger.get_signed_transaction(state.previous_transaction)
         assert transaction is not None
         chunks = self.reader.response_payload(transaction, asked.request_id, state.response.response_hash)
         info = response_info(self.chain.roots.cluster, asked.seal, asked.request_id)

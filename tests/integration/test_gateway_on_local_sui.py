@@ -32,8 +32,11 @@ from k3s_daas.bearer import mint
 from k3s_daas.cli.holder import Holder
 from k3s_daas.contract import calls
 from k3s_daas.contract.arguments import SharedRef
+from k3s_daas.contract.attributes import OnChainAttributes
 from k3s_daas.contract.events import API_REQUEST, ApiRequested, event_type
+from k3s_daas.contract.objects import UsageState
 from k3s_daas.contract.reader import ContractReader
+from k3s_daas.contract.usage import DAY_MS, command_deposit
 from k3s_daas.deadlines import DeadlineSettings
 from k3s_daas.envelope import RequestEnvelope, ResponseEnvelope
 from k3s_daas.payload import join, split
@@ -72,7 +75,7 @@ class Answering:
                 if frame.event is None:
                     continue
                 requested = ApiRequested.decode(frame.event.contents)
-                transaction = await self.ledger.get_transaction(frame.event.transaction_digest)
+                transaction = await self.ledger.get_signed_transaction(frame.event.transaction_digest)
                 assert transaction is not None
                 chunks = reader.request_payload(transaction, requested.request_id, requested.payload_hash)
                 await self._answer(wallet, requested, join(chunks))
@@ -291,6 +294,17 @@ def test_a_connection_that_drops_is_made_again(stage: Stage) -> None:
     assert stage.send(PODS).status == 200
 
 
+def test_the_chain_counts_what_the_gateway_counts(stage: Stage) -> None:
+    before, began = usage(stage, "viewer"), now_ms()
+    assert stage.send(PODS, holder="viewer").status == 200
+    after = usage(stage, "viewer")
+    asked = OnChainAttributes("list", "", "v1", "pods", "", "default")
+    expected = command_deposit("viewer", asked)
+    assert after.day in (began // DAY_MS, now_ms() // DAY_MS)
+    assert after.deposit - (before.deposit if after.day == before.day else 0) == expected
+    assert after.commands - (before.commands if after.minute == before.minute else 0) == 1
+
+
 def test_what_the_cache_does_not_know_yet_the_contract_refuses(stage: Stage) -> None:
     stage.send(PODS)
     seal = Holder.load(stage.chain.holders["operator"]).seal
@@ -313,12 +327,19 @@ def test_a_ledger_that_is_gone_is_a_status_and_never_an_answer(stage: Stage) -> 
     assert len(stage.executor.ran) == ran
 
 
+def usage(stage: Stage, holder: str) -> UsageState:
+    reader = ContractReader(stage.executor.ledger, stage.chain.roots)
+    seal = stage.sui_loop.run(reader.seal(Holder.load(stage.chain.holders[holder]).seal))
+    assert seal is not None
+    return seal.usage
+
+
 def revoke(stage: Stage, seal: bytes) -> None:
     roots, ledger = stage.chain.roots, stage.executor.ledger
     wallet = Wallet(ledger, FileSigner.load(stage.keys / "admin.key"))
 
     async def run() -> None:
-        cap_type = f"0x{roots.package_original.hex()}::cluster::ClusterCap"
+        cap_type = f"0x{roots.package_original.hex()}::capability::AccessCap"
         [cap] = await ledger.list_owned_objects(wallet.address, cap_type)
         cluster_object, seal_object = await ledger.get_objects([roots.cluster, seal])
         assert cluster_object is not None
@@ -327,7 +348,7 @@ def revoke(stage: Stage, seal: bytes) -> None:
         def compose(builder: PtbBuilder) -> None:
             capability = builder.owned(object_ref(cap))
             cluster, target = SharedRef.of(cluster_object), SharedRef.of(seal_object)
-            calls.revoke(builder, roots.package_latest, cluster, capability, target)
+            calls.revoke(builder, roots.package_latest, cluster, capability, target, reason="left")
 
         await wallet.run(compose)
 

@@ -22,7 +22,14 @@ from k3s_daas.contract.arguments import SharedRef
 from k3s_daas.errors import LedgerUnavailableError, TransactionRefusedError
 from k3s_daas.sui.grpc import GrpcLedger
 from k3s_daas.sui.grpc_channel import Keepalive
-from k3s_daas.sui.ledger import ChainEvent, EventFilter, EventFrame, ExecutionOutcome, ForgedReplyError
+from k3s_daas.sui.ledger import (
+    ChainEvent,
+    EventFilter,
+    EventFrame,
+    ExecutionOutcome,
+    ForgedReplyError,
+    SignedTransaction,
+)
 from k3s_daas.sui.signers import FileSigner, verify_signature
 from k3s_daas.sui.transactions import (
     GAS_COIN,
@@ -180,6 +187,8 @@ async def test_a_call_changes_two_objects_and_can_be_read_back(stage: Stage) -> 
     assert event.contents == stage.counter.id + (before + 1).to_bytes(8, "little") + b"\x09read back"
     assert event.sender == stage.signer.address
     assert found.timestamp_ms is not None
+    lean = await stage.ledger.get_signed_transaction(outcome.digest)
+    assert lean == SignedTransaction(outcome.digest, transaction, [signature], success=True)
 
 
 async def test_sending_the_same_bytes_again_gives_the_old_effects(stage: Stage) -> None:

@@ -290,6 +290,7 @@ async def test_what_is_not_found_is_none() -> None:
     async with ledger_at(fails(Status.NOT_FOUND)) as (ledger, _):
         assert await ledger.get_object(bytes(32)) is None
         assert await ledger.get_transaction(DIGEST) is None
+        assert await ledger.get_signed_transaction(DIGEST) is None
 
 
 @pytest.mark.parametrize(
@@ -341,6 +342,60 @@ async def test_a_transaction_must_hash_to_its_digest() -> None:
         message.transaction.transaction = v2.Transaction(bcs=v2.Bcs(value=TRANSACTION[:-1] + b"\x01"))
         with pytest.raises(ForgedReplyError, match="do not hash"):
             await ledger.get_transaction(DIGEST)
+
+
+def signed(**changes: Any) -> v2.ExecutedTransaction:
+    """What an endpoint sends for the short read mask."""
+    values = {
+        "digest": DIGEST,
+        "transaction": v2.Transaction(bcs=v2.Bcs(value=TRANSACTION)),
+        "signatures": [v2.UserSignature(bcs=v2.Bcs(value=SIGNATURE))],
+        "effects": v2.TransactionEffects(status=v2.ExecutionStatus(success=True), transaction_digest=DIGEST),
+    }
+    return v2.ExecutedTransaction(**(values | changes))
+
+
+async def test_what_was_signed_is_read_without_what_it_did() -> None:
+    message = v2.GetTransactionResponse(transaction=signed())
+    async with ledger_at(replies(message)) as (ledger, _):
+        found = await ledger.get_signed_transaction(DIGEST)
+    assert found is not None
+    assert (found.bcs, list(found.signatures), found.success) == (TRANSACTION, [SIGNATURE], True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"transaction": v2.Transaction(bcs=v2.Bcs(value=b"\x01"))}, "do not hash"),
+        ({"transaction": None}, "lacks the transaction"),
+        ({"effects": None}, "lacks effects"),
+        ({"effects": v2.TransactionEffects()}, "lacks the status"),
+        (
+            {
+                "effects": v2.TransactionEffects(
+                    status=v2.ExecutionStatus(success=True), transaction_digest=CHAIN
+                )
+            },
+            "another transaction",
+        ),
+    ],
+)
+async def test_a_signed_transaction_that_is_not_the_one_asked_for_is_forged(
+    changes: dict[str, Any], words: str
+) -> None:
+    message = v2.GetTransactionResponse(transaction=signed(**changes))
+    async with ledger_at(replies(message)) as (ledger, _):
+        with pytest.raises(ForgedReplyError, match=words):
+            await ledger.get_signed_transaction(DIGEST)
+
+
+async def test_a_transaction_that_failed_says_so() -> None:
+    effects = v2.TransactionEffects(status=v2.ExecutionStatus(success=False), transaction_digest=DIGEST)
+    message = v2.GetTransactionResponse(transaction=signed(effects=effects))
+    async with ledger_at(replies(message)) as (ledger, _):
+        found = await ledger.get_signed_transaction(DIGEST)
+    assert found is not None
+    assert not found.success
 
 
 async def test_junk_on_the_wire_is_a_ledger_error() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -19,9 +20,11 @@ from infra.local.kube.decoding import WriteOptions
 from infra.local.stack.chain import LISTENER_NAMESPACE
 from infra.local.stack.kubeconfigs import token_kubeconfig
 from k3s_daas.contract.attributes import OnChainAttributes
+from k3s_daas.contract.calls import PayloadReference
 from k3s_daas.ids import request_id_text, to_hex
+from k3s_daas.sealing import SealingPrivateKey
 from tests.integration.listener_stage import Stage, stage
-from tests.unit.listener_world import ScriptedReply, scripted_api_server
+from tests.unit.scripted_api_server import ScriptedReply, scripted_api_server
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
@@ -116,6 +119,37 @@ async def test_another_requests_ciphertext_is_not_run(chain: Stage, tmp_path: Pa
         assert not stored(chain, "copied")
         [refused] = [line for line in process.logged if line.get("reason") == "not-openable"]
         assert refused["request_id"] == request_id_text(asked.request_id)
+
+
+async def test_a_body_that_is_kept_elsewhere_is_answered_501_on_chain(chain: Stage, tmp_path: Path) -> None:
+    async with chain.listener(tmp_path):
+        kept = PayloadReference(b"bucket/key", bytes(range(32)), 200_000)
+        asked = await chain.submit("POST", CONFIG_MAPS, body=config_map("elsewhere"), payload=kept)
+        # Another command, so that there has been time.
+        await chain.ask("GET", NAMESPACES)
+        async with asyncio.timeout(10):
+            while (answered := (await chain.request(asked)).response) is None:  # noqa: ASYNC110  another process
+                await asyncio.sleep(0.01)
+    assert answered.status_code == 501
+    assert not stored(chain, "elsewhere")
+
+
+async def test_a_sealing_key_that_was_not_announced_ends_the_start(chain: Stage, tmp_path: Path) -> None:
+    other = tmp_path / "other.sealing"
+    other.write_text(SealingPrivateKey.generate().private_bytes().hex())
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "listener_service",
+        env=chain.environment(tmp_path / "state", DAAS_SEALING_KEY_FILE=str(other)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 30)
+    assert (process.returncode, out) == (1, b"")
+    sentence = err.decode().splitlines()[-1]
+    assert sentence.startswith("listener: the key in DAAS_SEALING_KEY_FILE is not the one announced on chain")
+    assert "daas executor rotate" in sentence
 
 
 async def test_a_killed_listener_leaves_outcome_unknown_and_its_successor_runs_nothing_twice(

@@ -14,14 +14,16 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from infra.local.sui.compiler import CompiledPackage
+from infra.local.sui.genesis import framework_packages
 from infra.local.sui.ledger.checkpoints import ExecutedTransaction
 from infra.local.sui.ledger.clock import ManualClock
 from infra.local.sui.ledger.digests import base58
 from infra.local.sui.ledger.errors import AbortDetail
 from infra.local.sui.ledger.ledger import Ledger, LedgerSettings
-from infra.local.sui.ledger.objects import OwnerKind, StoredObject, WriteSet
+from infra.local.sui.ledger.objects import OwnerKind, StoredObject
 from infra.local.sui.ledger.type_tags import SUI
 from infra.local.sui.vm import SandboxVm
+from k3s_daas.contract import arguments
 from k3s_daas.contract.arguments import SharedRef
 from k3s_daas.sui.ledger import ChainObject, Owner
 from k3s_daas.sui.signers import FileSigner
@@ -31,7 +33,8 @@ ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "move" / "sources"
 START_MS = 1_750_000_000_000
 SUI_MIST = 1_000_000_000
-_ACCOUNTS = 200
+SUI_FRAMEWORK = (2).to_bytes(32, "big")
+_ACCOUNTS = 500
 _BUDGET = 20 * SUI_MIST
 
 Compose = Callable[[PtbBuilder], object]
@@ -105,7 +108,10 @@ class Chain:
         self._vm = SandboxVm(workers=1)
         self.clock = ManualClock(START_MS)
         self.ledger = Ledger(
-            self._vm, settings=LedgerSettings(finality_ms=0, checkpoint_ms=0), clock=self.clock
+            self._vm,
+            settings=LedgerSettings(finality_ms=0, checkpoint_ms=0),
+            clock=self.clock,
+            packages=framework_packages(),
         )
         self._accounts = self._allocate()
         self._nonce = 0
@@ -142,6 +148,21 @@ class Chain:
 
         receipt = self.run(publisher, compose)
         [package] = [one.id for one in receipt.transaction.effects.changed if one.type_tag == "package"]
+        [self._upgrade_cap], self._publisher = receipt.created("UpgradeCap"), publisher
+        return package
+
+    def upgrade(self, compiled: CompiledPackage) -> bytes:
+        """Publish the contract's next version: its id. `package` stays the one that tests call."""
+
+        def compose(builder: PtbBuilder) -> None:
+            cap = self.owned(builder, self._upgrade_cap)
+            terms = [arguments.u8(builder, 0), arguments.byte_vector(builder, compiled.digest)]
+            ticket = builder.move_call(SUI_FRAMEWORK, "package", "authorize_upgrade", [cap, *terms])
+            upgraded = builder.upgrade(self.package, ticket, compiled.modules, compiled.dependencies)
+            builder.move_call(SUI_FRAMEWORK, "package", "commit_upgrade", [cap, upgraded])
+
+        receipt = self.run(self._publisher, compose)
+        [package] = [one.id for one in receipt.transaction.effects.changed if one.type_tag == "package"]
         return package
 
     # Transactions
@@ -170,7 +191,10 @@ class Chain:
 
     def abort(self, sender: Account, compose: Compose) -> str:
         """Execute a transaction that must abort in the contract: the name of the abort."""
-        receipt = self.submit(sender, compose)
+        return self.name_of(self.submit(sender, compose))
+
+    def name_of(self, receipt: Receipt) -> str:
+        """The name of the contract's abort in which a transaction must have ended."""
         assert receipt.aborted is not None, self._explain(receipt)
         assert receipt.aborted.package == self.package, self._explain(receipt)
         assert receipt.events == []
@@ -217,17 +241,4 @@ class Chain:
 
     def forge(self, object_id: bytes, contents: bytes) -> None:
         """Give an object contents that a later version of the package could leave."""
-        found = self.object(object_id)
-        changed = StoredObject(
-            found.id,
-            found.version,
-            found.digest,
-            found.owner,
-            found.type_tag,
-            contents,
-            found.previous_transaction,
-            found.storage_rebate,
-            found.public_transfer,
-        )
-        # Nothing but a genesis writes beside transactions, and this is as if it were part of that.
-        self.ledger._apply_genesis(WriteSet({object_id: changed}))
+        self.ledger.rewrite_object(object_id, contents)

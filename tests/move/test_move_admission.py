@@ -12,7 +12,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from k3s_daas.contract import calls
 from k3s_daas.contract.addresses import request_object_id
 from k3s_daas.contract.attributes import OnChainAttributes
+from k3s_daas.errors import PayloadTooLargeError
 from k3s_daas.ids import new_request_id
+from k3s_daas.sui.transactions import PtbBuilder
 from tests.move.harness import Chain
 from tests.move.world import DAY_MS, ENOUGH, POLICY, READ, ROLE, WRITE, Seal, World, administering
 
@@ -53,10 +55,10 @@ def test_a_paused_cluster_takes_no_commands_but_answers(chain: Chain) -> None:
     world = World.create(chain)
     seal = world.holder()
     command = world.execute(seal)
-    world.administer(calls.pause)
+    world.administer(administering(calls.pause))
     assert world.refuses(seal) == "EClusterPaused"
     assert world.answer(seal, command.request_id).events[0][0] == "K8sRequestProcessed"
-    world.administer(calls.resume)
+    world.administer(administering(calls.resume))
     world.execute(seal)
 
 
@@ -77,7 +79,7 @@ def test_a_used_id_is_reported_even_when_everything_else_is_over(chain: Chain) -
     world = World.create(chain)
     seal = world.holder()
     command = world.execute(seal)
-    world.administer(calls.pause)
+    world.administer(administering(calls.pause))
     chain.clock.advance(1_000_000)
     assert chain.abort(world.gateway, world.executing(seal, command)) == "ERequestExists"
 
@@ -119,7 +121,7 @@ def test_no_time_of_an_id_overflows(world: World, seal: Seal, time: int) -> None
 
 def test_a_revoked_seal_is_over(chain: Chain, world: World) -> None:
     seal = world.holder()
-    world.administer(administering(calls.revoke, seal.ref))
+    world.revoke(seal)
     assert world.refuses(seal) == "ESealRevoked"
     assert chain.abort(seal.owner, world.opening(seal.ref, seal.session_key)) == "ESealRevoked"
 
@@ -153,7 +155,9 @@ def test_a_role_that_is_not_open_needs_a_grant_all_the_time(chain: Chain) -> Non
     seal = world.stake(owner, role="auditor")
     world.open_session(seal)
     world.execute(seal)
-    chain.clock.advance(5_000)
+    chain.clock.advance(4_999)
+    world.execute(seal)
+    chain.clock.advance(1)
     assert world.refuses(seal) == "EGrantExpired"
     grant(chain.now_ms + DAY_MS)
     world.execute(seal)
@@ -425,6 +429,14 @@ def test_a_payload_has_chunks(world: World, seal: Seal) -> None:
 )
 def test_a_payload_has_a_limit(world: World, seal: Seal, payload: list[bytes]) -> None:
     assert world.refuses(seal, payload=payload) == "EPayloadTooLarge"
+
+
+def test_an_argument_that_sui_takes_is_the_contracts_to_refuse(world: World, seal: Seal) -> None:
+    """A pure argument has less than 16 KiB, its length included; the contract takes less than that."""
+    assert world.refuses(seal, payload=[b"x" * 16_381]) == "EPayloadTooLarge"
+    beyond = world.executing(seal, world.command(seal, payload=[b"x" * 16_382]))
+    with pytest.raises(PayloadTooLargeError):
+        beyond(PtbBuilder())
 
 
 def test_a_role_that_was_emptied_admits_nothing(chain: Chain) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from infra.local.sui.ledger.digests import base58
 from k3s_daas.contract.addresses import request_object_id
-from k3s_daas.contract.calls import Response
+from k3s_daas.contract.calls import PayloadReference, Response
 from k3s_daas.contract.events import ApiRequested, RequestProcessed
-from k3s_daas.contract.objects import ClusterState, RequestState, ResponseState, SealState
+from k3s_daas.contract.objects import ClusterState, RequestState, ResponseState, SealState, UsageState
 from k3s_daas.payload import payload_hash
 from k3s_daas.rbac import Rule
 from tests.move.harness import Chain
 from tests.move.world import (
     ANSWER,
+    CLUSTER,
     ENOUGH,
     HPKE_KEY,
     LISTENER_NAMESPACE,
@@ -43,6 +44,7 @@ def test_an_accepted_command_is_announced(chain: Chain, world: World) -> None:
         attributes=WRITE,
         payload_hash=hash_of(PAYLOAD),
         payload_size=sum(map(len, PAYLOAD)),
+        payload_reference=b"",
         accepted_at_ms=chain.now_ms,
         start_by_ms=command.start_by_ms,
         finish_by_ms=command.finish_by_ms,
@@ -70,7 +72,7 @@ def test_the_request_lies_where_its_id_says_and_holds_hashes_only(chain: Chain, 
         start_by_ms=command.start_by_ms,
         finish_by_ms=command.finish_by_ms,
         answer_by_ms=command.answer_by_ms,
-        expires_at_ms=command.answer_by_ms + POLICY.response_ttl_ms,
+        expires_at_ms=command.answer_by_ms + POLICY.read_ttl_ms + POLICY.ttl_per_priority_ms,
         response=None,
     )
 
@@ -80,7 +82,11 @@ def test_the_product_reads_what_the_contract_wrote(chain: Chain, world: World) -
     cluster = ClusterState.decode(chain.read(world.cluster.id))
     assert (cluster.version, cluster.name, cluster.paused) == (1, "test", False)
     assert (cluster.listener_namespace, cluster.policy) == (LISTENER_NAMESPACE, POLICY)
-    assert cluster.executors == {world.executor.address: HPKE_KEY}
+    announced = cluster.executors[world.executor.address]
+    assert (announced.hpke_key, announced.generation) == (HPKE_KEY, 1)
+    assert cluster.capabilities == {
+        capability for duty, capability in world.capabilities.items() if duty != CLUSTER
+    }
     assert cluster.gateways == {world.gateway.address}
     role = cluster.roles[ROLE]
     assert (role.priority, role.stake, role.open) == (1, 0, True)
@@ -89,7 +95,9 @@ def test_the_product_reads_what_the_contract_wrote(chain: Chain, world: World) -
     assert (state.ref, state.cluster, state.owner) == (seal.ref, world.cluster.id, seal.owner.address)
     assert (state.role, state.stake, state.unbonding_ms) == (ROLE, ENOUGH, POLICY.unbonding_ms)
     assert (state.unbonding, state.withdrawable_at_ms, state.revoked) == (0, 0, False)
+    assert (state.max_slash_bps, state.staked_total, state.slashed) == (POLICY.max_slash_bps, ENOUGH, 0)
     assert set(state.sessions) == {seal.session_key}
+    assert state.usage == UsageState(0, 0, 0, 0)
 
 
 def test_the_hash_on_chain_is_the_one_of_the_product() -> None:
@@ -130,8 +138,8 @@ def test_an_answer_is_recorded_and_announced(chain: Chain, world: World) -> None
     )
     found = RequestState.decode(chain.read(request_object_id(world.package, seal.ref.id, command.request_id)))
     assert found.previous_transaction == base58(receipt.transaction.digest)
-    assert found.expires_at_ms == chain.now_ms + POLICY.response_ttl_ms
-    assert found.response == ResponseState(404, hash_of(ANSWER), sum(map(len, ANSWER)), chain.now_ms)
+    assert found.expires_at_ms == chain.now_ms + POLICY.write_ttl_ms + POLICY.ttl_per_priority_ms
+    assert found.response == ResponseState(404, hash_of(ANSWER), sum(map(len, ANSWER)), b"", chain.now_ms)
 
 
 def test_several_answers_go_in_one_transaction(chain: Chain, world: World) -> None:
@@ -153,13 +161,18 @@ def test_commands_of_different_holders_touch_nothing_in_common(chain: Chain, wor
 
 
 def test_the_secret_of_a_token_never_reaches_the_chain(chain: Chain, world: World) -> None:
+    """In no input, event, effect or object, whatever was done with the token."""
     seal = world.holder(amount=ENOUGH)
-    for _ in range(2):
-        command = world.execute(seal)
+    referenced = PayloadReference(b"bucket/object", bytes(32), 5)
+    begun = len(world.secrets)
+    for changes in ({}, {"attributes": WRITE}, {"payload": referenced}):
+        command = world.execute(seal, world.command(seal, **changes))
         world.answer(seal, command.request_id)
-    assert world.secrets
-    known = [encoded.data.encoded for encoded in chain.ledger.transactions.values()]
-    known += [event.contents for one in chain.ledger.transactions.values() for event in one.events]
+    world.refuses(seal, start_by_ms=0)
+    chain.run(world.gateway, world.reclaiming(seal, command.request_id))
+    assert len(world.secrets) == begun + 4
+    known = [executed.data.encoded for executed in chain.ledger.transactions.values()]
+    known += [event.contents for executed in chain.ledger.transactions.values() for event in executed.events]
     known += [found.contents for found in chain.ledger.final.objects()]
     for secret in world.secrets:
         assert not any(secret in text for text in known)

@@ -10,7 +10,7 @@ from k3s_daas.contract.calls import Response
 from k3s_daas.contract.events import ResponseIgnored
 from k3s_daas.ids import new_request_id
 from tests.move.harness import Chain, Receipt
-from tests.move.world import ANSWER, HPKE_KEY, World, administering
+from tests.move.world import ANSWER, World, administering
 
 UNKNOWN, ANSWERED, TOO_LATE = 0, 1, 2
 
@@ -22,8 +22,7 @@ def ignored(receipt: Receipt) -> ResponseIgnored:
 
 def test_only_the_assigned_executor_answers(chain: Chain) -> None:
     world = World.create(chain)
-    other = chain.account()
-    world.administer(administering(calls.add_executor, executor=other.address, hpke_key=HPKE_KEY))
+    other = world.add_executor()
     seal = world.holder()
     command = world.execute(seal)
     answering = world.answering(seal, Response(command.request_id, 200, ANSWER))
@@ -43,7 +42,7 @@ def test_a_second_answer_changes_nothing(chain: Chain, world: World) -> None:
     assert ignored(receipt) == ResponseIgnored(
         world.cluster.id, seal.ref.id, command.request_id, world.executor.address, ANSWERED
     )
-    assert chain.object(field).contents == before.contents
+    assert chain.object(field) == before
 
 
 def test_an_answer_is_taken_until_answer_by(chain: Chain, world: World) -> None:
@@ -53,9 +52,9 @@ def test_an_answer_is_taken_until_answer_by(chain: Chain, world: World) -> None:
     assert world.answer(seal, in_time.request_id).events[0][0] == "K8sRequestProcessed"
     chain.clock.advance(1)
     field = request_object_id(world.package, seal.ref.id, late.request_id)
-    before = chain.object(field).contents
+    before = chain.object(field)
     assert ignored(world.answer(seal, late.request_id)).reason == TOO_LATE
-    assert chain.object(field).contents == before
+    assert chain.object(field) == before
 
 
 def test_an_answer_to_an_unknown_request_does_not_abort_its_batch(chain: Chain, world: World) -> None:
@@ -81,8 +80,8 @@ def test_what_ran_is_recorded_whatever_became_of_seal_and_executor(chain: Chain)
     seal = world.holder()
     command = world.execute(seal)
     world.administer(
-        administering(calls.revoke, seal.ref),
-        calls.pause,
+        administering(calls.revoke, seal.ref, reason="lost"),
+        administering(calls.pause),
         administering(calls.remove_executor, world.executor.address),
     )
     assert world.answer(seal, command.request_id).events[0][0] == "K8sRequestProcessed"

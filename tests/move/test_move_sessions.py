@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from k3s_daas.bcs import Reader
 from k3s_daas.contract import calls
+from k3s_daas.contract.attributes import OnChainAttributes
 from k3s_daas.contract.objects import SealState
 from tests.move.harness import Chain, Compose
-from tests.move.world import DAY_MS, POLICY, READ, WRITE, Seal, World, administering
+from tests.move.world import DAY_MS, POLICY, READ, WRITE, Seal, World
 
 FIELD = 2**255 - 19
 ORDER_8 = (
@@ -61,10 +63,13 @@ def seal(world: World) -> Seal:
 def test_a_session_is_announced(chain: Chain, world: World) -> None:
     seal = world.stake()
     expires_at_ms = chain.now_ms + DAY_MS
-    receipt = world.open_session(seal, expires_at_ms=expires_at_ms, read_only=True)
+    receipt = world.open_session(
+        seal, expires_at_ms=expires_at_ms, read_only=True, namespaces=["shop", "web"]
+    )
     reader = Reader(receipt.event("SessionOpened"))
     assert (reader.address(), reader.address()) == (world.cluster.id, seal.ref.id)
     assert (reader.byte_vector(), reader.u64(), reader.boolean()) == (seal.session_key, expires_at_ms, True)
+    assert reader.vector(Reader.string) == ["shop", "web"]
     reader.finish()
     assert sessions(chain, seal) == {seal.session_key: (expires_at_ms, True)}
 
@@ -147,7 +152,7 @@ def test_a_closed_session_is_over_at_once(chain: Chain, world: World) -> None:
 
 def test_sessions_of_a_revoked_seal_can_be_closed(chain: Chain, world: World) -> None:
     seal = world.holder()
-    world.administer(administering(calls.revoke, seal.ref))
+    world.revoke(seal)
     chain.run(seal.owner, closing(world, seal, seal.session_key))
     assert sessions(chain, seal) == {}
 
@@ -155,3 +160,109 @@ def test_sessions_of_a_revoked_seal_can_be_closed(chain: Chain, world: World) ->
 def test_a_session_is_opened_through_the_own_cluster(chain: Chain, world: World, seal: Seal) -> None:
     other = World.create(chain)
     assert chain.abort(seal.owner, other.opening(seal.ref, new_key())) == "EWrongCluster"
+
+
+# Namespaces
+
+
+def in_namespace(namespace: str, **changes: str) -> OnChainAttributes:
+    return replace(READ, namespace=namespace, **changes)
+
+
+@pytest.fixture(scope="module")
+def scoped(world: World) -> Seal:
+    """A seal whose one session is for two namespaces."""
+    seal = world.stake()
+    world.open_session(seal, namespaces=["shop", "web"])
+    return seal
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        in_namespace("shop"),
+        in_namespace("web", verb="delete"),
+        in_namespace("web", name="", verb="list"),
+        OnChainAttributes("get", "", "v1", "namespaces", "", "shop", "shop"),
+        OnChainAttributes("get", non_resource_url="/api/*"),
+    ],
+    ids=repr,
+)
+def test_a_session_reaches_its_namespaces_and_discovery(
+    world: World, scoped: Seal, attributes: OnChainAttributes
+) -> None:
+    world.execute(scoped, world.command(scoped, attributes=attributes))
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        in_namespace("default"),
+        in_namespace("shop-2"),
+        in_namespace("sho"),
+        in_namespace("", name="", verb="list"),
+        in_namespace("default", verb="delete"),
+        OnChainAttributes("get", "", "v1", "nodes", "", "", "shop"),
+        OnChainAttributes("get", "", "v1", "namespaces", "", "", "shop"),
+        OnChainAttributes("create", "authorization.k8s.io", "v1", "selfsubjectaccessreviews"),
+    ],
+    ids=repr,
+)
+def test_a_session_reaches_nothing_else(world: World, scoped: Seal, attributes: OnChainAttributes) -> None:
+    assert world.refuses(scoped, attributes=attributes) == "ESessionNamespace"
+
+
+def test_a_session_for_namespaces_writes_at_no_url(chain: Chain) -> None:
+    world = World.create(chain)
+    world.define_role("hooks", [{"verbs": ["post"], "non_resource_urls": ["/hooks"]}])
+    seal = world.stake(role="hooks")
+    post = OnChainAttributes("post", non_resource_url="/hooks")
+    world.open_session(seal, namespaces=["shop"])
+    assert world.refuses(seal, attributes=post) == "ESessionNamespace"
+    world.open_session(seal)
+    world.execute(seal, world.command(seal, attributes=post))
+
+
+@pytest.mark.parametrize(
+    "namespaces",
+    [["n"] * 9, [""], ["*"], ["Shop"], ["a" * 64], ["shop", "a/b"]],
+    ids=repr,
+)
+def test_a_scope_is_a_few_names(world: World, seal: Seal, namespaces: list[str]) -> None:
+    opening = world.opening(seal.ref, new_key(), namespaces=namespaces)
+    assert world.chain.abort(seal.owner, opening) == "EInvalidScope"
+
+
+def test_the_widest_scope_is_accepted(chain: Chain, world: World) -> None:
+    seal = world.stake()
+    names = [f"{number}" + "n" * 62 for number in range(8)]
+    world.open_session(seal, namespaces=names)
+    assert world.seal_state(seal).sessions[seal.session_key].namespaces == tuple(names)
+    command = world.command(seal, attributes=in_namespace(names[7]))
+    world.execute(seal, command)
+
+
+# All at once
+
+
+def closing_all(world: World, seal: Seal) -> Compose:
+    return lambda builder: calls.close_all_sessions(builder, world.package, seal.ref)
+
+
+def test_all_sessions_can_be_closed_at_once(chain: Chain, world: World) -> None:
+    seal = world.holder()
+    for _ in range(3):
+        chain.run(seal.owner, world.opening(seal.ref, new_key()))
+    receipt = chain.run(seal.owner, closing_all(world, seal))
+    assert receipt.event("SessionsClosed") == world.cluster.id + seal.ref.id + (4).to_bytes(8, "little")
+    assert sessions(chain, seal) == {}
+    assert world.refuses(seal) == "EUnknownSession"
+    world.open_session(seal)
+    world.execute(seal)
+
+
+def test_only_the_owner_closes_all(chain: Chain, world: World) -> None:
+    seal = world.holder()
+    for sender in (chain.account(), world.gateway, world.executor, world.admin):
+        assert chain.abort(sender, closing_all(world, seal)) == "ENotOwner"
+    assert set(sessions(chain, seal)) == {seal.session_key}

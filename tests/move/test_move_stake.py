@@ -38,10 +38,6 @@ def adding(world: World, seal: Seal, owner: Account, amount: int) -> Compose:
     return compose
 
 
-def revoke(world: World, seal: Seal) -> Receipt:
-    return world.administer(administering(calls.revoke, seal.ref))
-
-
 def withdrawn(chain: Chain, receipt: Receipt) -> int:
     [coin] = receipt.created("Coin")
     return int.from_bytes(chain.object(coin).contents[32:40], "little")
@@ -141,13 +137,13 @@ def test_only_the_owner_takes_stake_out(chain: Chain, world: World) -> None:
 
 def test_a_revoked_seal_gives_everything_back_once(chain: Chain, world: World) -> None:
     seal = world.stake()
-    receipt = revoke(world, seal)
+    receipt = world.revoke(seal, "stolen")
     due = chain.now_ms + PERIOD
-    expected = world.cluster.id + seal.ref.id + seal.owner.address + due.to_bytes(8, "little")
+    expected = world.cluster.id + seal.ref.id + seal.owner.address + due.to_bytes(8, "little") + b"\6stolen"
     assert receipt.event("SealRevoked") == expected
     assert amounts(chain, seal) == (0, ENOUGH, due)
     chain.clock.advance(1_000)
-    revoke_again = administering(calls.revoke, seal.ref)
+    revoke_again = administering(calls.revoke, seal.ref, reason="again")
     assert world.refuses_administration(revoke_again) == "ESealRevoked"
     assert chain.abort(seal.owner, adding(world, seal, seal.owner, 1)) == "ESealRevoked"
     assert amounts(chain, seal) == (0, ENOUGH, due)
@@ -159,7 +155,7 @@ def test_what_was_unbonding_waits_with_the_rest_when_a_seal_is_revoked(chain: Ch
     seal = world.stake()
     chain.run(seal.owner, unstaking(world, seal, 3))
     chain.clock.advance(PERIOD - 1)
-    revoke(world, seal)
+    world.revoke(seal)
     assert amounts(chain, seal) == (0, ENOUGH, chain.now_ms + PERIOD)
     chain.clock.advance(PERIOD)
     assert withdrawn(chain, chain.run(seal.owner, withdrawing(world, seal))) == ENOUGH
@@ -170,14 +166,14 @@ def test_revoking_a_seal_without_stake_delays_nothing(chain: Chain, world: World
     chain.run(seal.owner, unstaking(world, seal, ENOUGH))
     due = amounts(chain, seal)[2]
     chain.clock.advance(1_000)
-    revoke(world, seal)
+    world.revoke(seal)
     assert amounts(chain, seal) == (0, ENOUGH, due)
 
 
 def test_stake_comes_out_of_an_expired_seal_of_a_paused_cluster(chain: Chain) -> None:
     world = World.create(chain)
     seal = world.stake(expires_at_ms=chain.now_ms + 1)
-    world.administer(calls.pause)
+    world.administer(administering(calls.pause))
     chain.clock.advance(DAY_MS)
     chain.run(seal.owner, unstaking(world, seal, ENOUGH))
     chain.clock.advance(PERIOD)
@@ -187,8 +183,7 @@ def test_stake_comes_out_of_an_expired_seal_of_a_paused_cluster(chain: Chain) ->
 def test_a_later_policy_locks_no_stake_for_longer(chain: Chain) -> None:
     world = World.create(chain)
     seal = world.stake()
-    longer = replace(POLICY, unbonding_ms=30 * DAY_MS)
-    world.administer(administering(calls.set_policy, longer))
+    world.set_policy(unbonding_ms=30 * DAY_MS)
     chain.run(seal.owner, unstaking(world, seal, 1))
     assert amounts(chain, seal)[2] == chain.now_ms + PERIOD
     later = world.stake()
@@ -199,7 +194,7 @@ def test_a_later_policy_locks_no_stake_for_longer(chain: Chain) -> None:
 def test_only_the_own_administrator_revokes(chain: Chain, world: World) -> None:
     seal = world.stake()
     other = World.create(chain)
-    revoking = administering(calls.revoke, seal.ref)
+    revoking = administering(calls.revoke, seal.ref, reason="lost")
     assert other.refuses_administration(revoking) == "EWrongCluster"
     in_their_name = replace(other, cluster=world.cluster)
     assert in_their_name.refuses_administration(revoking) == "ENotClusterCapability"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,22 +13,28 @@ from k3s_daas import bearer
 from k3s_daas.contract import calls
 from k3s_daas.contract.arguments import SharedRef
 from k3s_daas.contract.attributes import OnChainAttributes
+from k3s_daas.contract.keys import announcement
+from k3s_daas.contract.objects import ClusterState, SealState
 from k3s_daas.ids import new_request_id
 from k3s_daas.sui.transactions import Argument, PtbBuilder
 from tests.move.harness import SUI_MIST, Account, Chain, Compose, Receipt
-
-Administration = Callable[[PtbBuilder, bytes, SharedRef, Argument], None]
 
 DAY_MS = 86_400_000
 LISTENER_NAMESPACE = "daas-listener"
 POLICY = calls.Policy(
     min_write_stake=10 * SUI_MIST,
     unbonding_ms=7 * DAY_MS,
+    max_slash_bps=2_500,
     max_seal_ms=30 * DAY_MS,
     max_start_ms=60_000,
     max_finish_ms=600_000,
     max_answer_ms=1_800_000,
-    response_ttl_ms=3_600_000,
+    read_ttl_ms=600_000,
+    write_ttl_ms=3_600_000,
+    ttl_per_priority_ms=60_000,
+    max_ttl_ms=DAY_MS,
+    commands_per_minute=1_000,
+    deposit_per_day=100 * SUI_MIST,
     max_inline_bytes=96 * 1024,
 )
 HPKE_KEY = bytes(range(256)) * 4 + bytes(192)
@@ -40,9 +46,37 @@ PAYLOAD = (b"sealed request " * 1_000, b"and its end")
 ANSWER = (b"sealed response " * 900, b"and its end")
 
 
-def administering(call: Callable[..., None], *arguments: Any, **named: Any) -> Administration:
-    """A call with everything but what all calls of the administrator take first."""
-    return lambda builder, package, cluster, cap: call(builder, package, cluster, cap, *arguments, **named)
+CLUSTER, PAUSE, MEMBER, ACCESS = "cluster", "pause", "member", "access"
+_DUTIES: dict[str, str] = {
+    **dict.fromkeys(("pause",), PAUSE),
+    **dict.fromkeys(("add_gateway", "remove_gateway", "add_executor", "remove_executor"), MEMBER),
+    **dict.fromkeys(("define_role", "add_rule", "remove_role", "grant", "remove_grant", "revoke"), ACCESS),
+}
+
+
+@dataclass(frozen=True)
+class Administration:
+    """A call with everything but what all calls with a capability take first."""
+
+    call: Callable[..., object]
+    arguments: tuple[Any, ...]
+    named: Mapping[str, Any]
+
+    @property
+    def duty(self) -> str:
+        """Which capability the call takes."""
+        return _DUTIES.get(self.call.__name__, CLUSTER)
+
+    def add(self, builder: PtbBuilder, package: bytes, cluster: SharedRef, cap: Argument) -> None:
+        self.call(builder, package, cluster, cap, *self.arguments, **self.named)
+
+
+def administering(call: Callable[..., object], *arguments: Any, **named: Any) -> Administration:
+    return Administration(call, arguments, named)
+
+
+def issuing(duty: calls.Duty, recipient: bytes) -> Administration:
+    return administering(calls.issue_capability, duty, recipient=recipient)
 
 
 @dataclass
@@ -64,8 +98,10 @@ class World:
 
     chain: Chain
     admin: Account
+    """Holds all capabilities."""
     cluster: SharedRef
-    cap: bytes
+    capabilities: dict[str, bytes]
+    """Duty -> capability."""
     gateway: Account
     executor: Account
     secrets: list[bytes] = field(default_factory=list)
@@ -86,14 +122,19 @@ class World:
             ),
         )
         [cluster_id], [cap] = created.created("Cluster"), created.created("ClusterCap")
-        world = cls(chain, admin, chain.shared(cluster_id), cap, gateway, executor)
+        world = cls(chain, admin, chain.shared(cluster_id), {CLUSTER: cap}, gateway, executor)
+        duties: tuple[calls.Duty, ...] = ("pause", "member", "access")
+        issued = world.administer(*(issuing(duty, admin.address) for duty in duties))
+        for duty in duties:
+            [world.capabilities[duty]] = issued.created(f"{duty.title()}Cap")
         world.administer(
             administering(calls.add_gateway, gateway.address),
-            administering(calls.add_executor, executor=executor.address, hpke_key=HPKE_KEY),
+            administering(calls.add_executor, executor.address),
             administering(calls.define_role, name=ROLE, priority=1, stake=0, is_open=True),
             administering(calls.add_rule, role=ROLE, verbs=["*"], api_groups=["*"], resources=["*"]),
             administering(calls.add_rule, role=ROLE, verbs=["get"], non_resource_urls=["/api/*"]),
         )
+        chain.run(executor, world.announcing(executor))
         return world
 
     @property
@@ -102,13 +143,19 @@ class World:
 
     # The administrator
 
-    def administration(self, *calls_: Administration, cap: bytes | None = None) -> Compose:
-        """One transaction of calls that take the capability."""
+    def administration(
+        self, *calls_: Administration, capabilities: Mapping[str, bytes] | None = None
+    ) -> Compose:
+        """One transaction of calls that take a capability."""
+        held = capabilities or self.capabilities
 
         def compose(builder: PtbBuilder) -> None:
-            argument = self.chain.owned(builder, cap or self.cap)
+            caps = {
+                duty: self.chain.owned(builder, held[duty])
+                for duty in dict.fromkeys(call.duty for call in calls_)
+            }
             for call in calls_:
-                call(builder, self.package, self.cluster, argument)
+                call.add(builder, self.package, self.cluster, caps[call.duty])
 
         return compose
 
@@ -125,6 +172,35 @@ class World:
             administering(calls.define_role, name=name, priority=1, stake=stake, is_open=is_open),
             *(administering(calls.add_rule, role=name, **rule) for rule in rules),
         )
+
+    def state(self) -> ClusterState:
+        return ClusterState.decode(self.chain.read(self.cluster.id))
+
+    def set_policy(self, **changes: int) -> None:
+        policy = replace(self.state().policy, **changes)
+        self.administer(administering(calls.set_policy, policy))
+
+    def announcing(self, executor: Account, hpke_key: bytes = HPKE_KEY, generation: int = 1) -> Compose:
+        message = announcement(self.cluster.id, executor.address, generation, hpke_key)
+        signature = executor.signer.sign_personal_message(message)
+        return lambda builder: calls.announce_key(
+            builder,
+            self.package,
+            self.cluster,
+            hpke_key=hpke_key,
+            generation=generation,
+            signature=signature,
+        )
+
+    def add_executor(self) -> Account:
+        """Another one that can be assigned commands."""
+        executor = self.chain.account()
+        self.administer(administering(calls.add_executor, executor.address))
+        self.chain.run(executor, self.announcing(executor))
+        return executor
+
+    def revoke(self, seal: Seal, reason: str = "lost") -> Receipt:
+        return self.administer(administering(calls.revoke, seal.ref, reason=reason))
 
     # Holders
 
@@ -161,6 +237,14 @@ class World:
         seal = self.stake(**terms)
         self.open_session(seal, read_only=read_only)
         return seal
+
+    def transferring(self, seal: Seal, new_owner: bytes) -> Compose:
+        return lambda builder: calls.transfer_ownership(
+            builder, self.package, self.cluster, seal.ref, new_owner=new_owner
+        )
+
+    def seal_state(self, seal: Seal) -> SealState:
+        return SealState.decode(self.chain.read(seal.ref.id))
 
     # Commands
 
@@ -221,6 +305,11 @@ class World:
     def answer(self, seal: Seal, request_id: bytes, **changes: Any) -> Receipt:
         response = replace(calls.Response(request_id, 200, ANSWER), **changes)
         return self.chain.run(self.executor, self.answering(seal, response))
+
+    # The end of requests
+
+    def reclaiming(self, seal: Seal, *request_ids: bytes) -> Compose:
+        return lambda builder: calls.reclaim(builder, self.package, self.cluster, seal.ref, request_ids)
 
 
 def hash_of(chunks: Sequence[bytes]) -> bytes:

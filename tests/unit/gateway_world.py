@@ -8,11 +8,9 @@ unless a test forges something.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
-from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,48 +27,49 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from infra.local.aws import create_request_table, create_signing_key
 from infra.local.gateway.messages import HttpReply, HttpRequest
 from infra.local.gateway.strict import StrictGateway
-from k3s_daas.bcs import Reader, Writer
+from k3s_daas.bcs import Reader
 from k3s_daas.bearer import mint
-from k3s_daas.contract.addresses import dynamic_field_id, request_object_id
-from k3s_daas.contract.calls import EXECUTE_PAYLOAD, Policy, Response, SharedRef, store_response
+from k3s_daas.contract.attributes import OnChainAttributes
+from k3s_daas.contract.calls import EXECUTE_PAYLOAD, EXECUTE_REQUEST_ID, Response, store_response
+from k3s_daas.contract.objects import (
+    ExecutorState,
+    GrantState,
+    RequestState,
+    ResponseState,
+    SessionState,
+    UsageState,
+)
 from k3s_daas.deadlines import DeadlineSettings
 from k3s_daas.envelope import RequestEnvelope, ResponseEnvelope
-from k3s_daas.errors import LedgerUnavailableError
 from k3s_daas.payload import join, payload_hash, split
-from k3s_daas.rbac import Rule
-from k3s_daas.roots import ExecutorRoot, TrustRoots
+from k3s_daas.roots import TrustRoots
 from k3s_daas.sealing import SealingPrivateKey, SealingPublicKey, request_info, response_info
 from k3s_daas.sui.kms import KmsSigner
-from k3s_daas.sui.ledger import (
-    ChainObject,
-    ChainTransaction,
-    EpochInfo,
-    EventFilter,
-    EventFrame,
-    EventPage,
-    ExecutionOutcome,
-    Owner,
-    ServiceInfo,
-)
+from k3s_daas.sui.ledger import ExecutionOutcome, SignedTransaction
 from k3s_daas.sui.signers import FileSigner, TransactionSigner
 from k3s_daas.sui.transactions import AddressBalanceGas, PtbBuilder, decode_transaction, transaction_digest
-from k3s_daas.sui.type_tags import StructTag
+from tests.unit.contract_world import (
+    CHAIN_ID,
+    CLUSTER,
+    CLUSTER_REF,
+    HOUR_MS,
+    OWNER,
+    PACKAGE,
+    SEAL,
+    SEAL_REF,
+    SUI,
+    announced,
+    cluster_object,
+    cluster_state,
+    grant_object,
+    request_object,
+    seal_object,
+    seal_state,
+)
+from tests.unit.memory_ledger import MemoryLedger
 
-CHAIN_ID = "4btiuiMPvEENsttpZC7CZ53DruC3MAgfznDbASZ7DR6S"
-PACKAGE = hashlib.sha256(b"package").digest()
-CLUSTER = hashlib.sha256(b"cluster").digest()
-SEAL = hashlib.sha256(b"seal").digest()
-OWNER = hashlib.sha256(b"owner").digest()
-GRANTS = hashlib.sha256(b"grants").digest()
-HOUR_MS = 3_600_000
-SUI = 1_000_000_000
-POLICY = Policy(10 * SUI, HOUR_MS, 24 * HOUR_MS, 60_000, 600_000, 1_800_000, 600_000, 98_304)
 NAMESPACE = "daas-listener"
 TABLE = "requests"
-OPERATOR = (
-    Rule(verbs=("*",), api_groups=("*",), resources=("*",)),
-    Rule(verbs=("get",), non_resource_urls=("/version", "/api", "/apis", "/openapi/*")),
-)
 
 Respond = Callable[[RequestEnvelope], ResponseEnvelope]
 
@@ -92,49 +91,17 @@ def echo(request: RequestEnvelope) -> ResponseEnvelope:
 
 
 @dataclass
-class ScriptedChain:
-    """A `Ledger` in memory. `outcomes` scripts executions; `respond` is the listener, if any."""
+class ScriptedChain(MemoryLedger):
+    """`outcomes` scripts executions; `respond` is the listener, if any; `forge` alters its transaction."""
 
-    executor: FileSigner
-    sealing_key: SealingPrivateKey
+    executor: FileSigner = field(default_factory=lambda: FileSigner(Ed25519PrivateKey.generate()))
+    sealing_key: SealingPrivateKey = field(default_factory=SealingPrivateKey.generate)
     respond: Respond | None = echo
-    forge: Callable[[ChainTransaction], ChainTransaction] = lambda transaction: transaction
-    objects: dict[bytes, ChainObject] = field(default_factory=dict)
-    transactions: dict[str, ChainTransaction] = field(default_factory=dict)
-    executed: list[bytes] = field(default_factory=list)
+    reference: bytes = b""
+    forge: Callable[[SignedTransaction], SignedTransaction] = lambda transaction: transaction
     outcomes: list[Callable[[bytes], ExecutionOutcome]] = field(default_factory=list)
-    epoch_info: EpochInfo = field(default_factory=lambda: EpochInfo(7, 1_000))
-    chain_id: str = CHAIN_ID
-    away: bool = False
-    calls: Counter[str] = field(default_factory=Counter)
 
-    def _count(self, name: str) -> None:
-        self.calls[name] += 1
-        if self.away:
-            raise LedgerUnavailableError("the scripted endpoint is away")
-
-    async def service_info(self) -> ServiceInfo:
-        self._count("service_info")
-        return ServiceInfo(self.chain_id, 7, 100, 0, now_ms())
-
-    async def epoch(self) -> EpochInfo:
-        self._count("epoch")
-        return self.epoch_info
-
-    async def get_object(self, object_id: bytes) -> ChainObject | None:
-        self._count("get_object")
-        return self.objects.get(object_id)
-
-    async def get_objects(self, object_ids: Sequence[bytes]) -> list[ChainObject | None]:
-        return [await self.get_object(object_id) for object_id in object_ids]
-
-    async def get_transaction(self, digest: str) -> ChainTransaction | None:
-        self._count("get_transaction")
-        return self.transactions.get(digest)
-
-    async def execute(self, transaction: bytes, signature: bytes) -> ExecutionOutcome:
-        self._count("execute")
-        self.executed.append(transaction)
+    def effect(self, transaction: bytes) -> ExecutionOutcome:
         if self.outcomes:
             return self.outcomes.pop(0)(transaction)
         return self.accept(transaction)
@@ -143,15 +110,14 @@ class ScriptedChain:
         """The contract agrees, and the listener answers; the same bytes again change nothing."""
         digest = transaction_digest(transaction)
         if digest not in self.transactions:
-            outcome = ExecutionOutcome(digest, success=True)
-            self.transactions[digest] = ChainTransaction(digest, transaction, [b""], outcome, [], 1)
+            self.transactions[digest] = SignedTransaction(digest, transaction, [b""], success=True)
             self._answer(transaction, digest)
         return ExecutionOutcome(digest, success=True)
 
     def _answer(self, transaction: bytes, digest: str) -> None:
         decoded = decode_transaction(transaction)
         [call] = decoded.move_calls
-        request_id = Reader(decoded.resolve_pure(call.arguments[2])).byte_vector()
+        request_id = Reader(decoded.resolve_pure(call.arguments[EXECUTE_REQUEST_ID])).byte_vector()
         payload = decoded.resolve_chunks(call.arguments[EXECUTE_PAYLOAD])
         if self.respond is None:
             self._put_request(request_id, payload, digest, None)
@@ -162,77 +128,40 @@ class ScriptedChain:
         reply_key = SealingPublicKey.from_bytes(request.reply_key)
         sealed = split(reply_key.seal(response.encode(), response_info(CLUSTER, SEAL, request_id)))
         builder = PtbBuilder()
-        store_response(
-            builder,
-            PACKAGE,
-            SharedRef(CLUSTER, 3),
-            SharedRef(SEAL, 3),
-            Response(request_id, response.status, sealed),
-        )
-        gas = AddressBalanceGas(1, 1, 7, CHAIN_ID, 1)
-        data = builder.build(self.executor.address, gas=gas)
-        answered = ChainTransaction(
-            transaction_digest(data),
-            data,
-            [self.executor.sign(data)],
-            ExecutionOutcome("", success=True),
-            [],
-            2,
-        )
-        stored = self.forge(answered)
-        self.transactions[answered.digest] = stored
-        self._put_request(request_id, payload, answered.digest, (response.status, payload_hash(sealed)))
+        store_response(builder, PACKAGE, CLUSTER_REF, SEAL_REF, Response(request_id, response.status, sealed))
+        data = builder.build(self.executor.address, gas=AddressBalanceGas(1, 1, 7, CHAIN_ID, 1))
+        answered = transaction_digest(data)
+        stored = SignedTransaction(answered, data, [self.executor.sign(data)], success=True)
+        self.transactions[answered] = self.forge(stored)
+        size = sum(map(len, sealed))
+        state = ResponseState(response.status, payload_hash(sealed), size, self.reference, now_ms())
+        self._put_request(request_id, payload, answered, state)
 
     def _put_request(
-        self, request_id: bytes, payload: list[bytes], digest: str, response: tuple[int, bytes] | None
+        self, request_id: bytes, payload: list[bytes], digest: str, response: ResponseState | None
     ) -> None:
-        object_id = request_object_id(PACKAGE, SEAL, request_id)
-        writer = Writer().address(object_id).byte_vector(request_id)
-        writer.address(self.executor.address).address(bytes(32)).address(OWNER).string("operator")
-        for _ in range(8):
-            writer.string("")
-        writer.u8(0).byte_vector(payload_hash(payload)).u64(sum(map(len, payload)))
-        for _ in range(5):
-            writer.u64(0)
-        writer.option(
-            response, lambda inner, value: inner.u16(value[0]).byte_vector(value[1]).u64(0).u64(now_ms())
+        self.put(
+            request_object(
+                RequestState(
+                    request_id=request_id,
+                    previous_transaction=digest,
+                    executor=self.executor.address,
+                    gateway=bytes(32),
+                    requester=OWNER,
+                    role="operator",
+                    attributes=OnChainAttributes(""),
+                    priority=0,
+                    request_hash=payload_hash(payload),
+                    request_size=sum(map(len, payload)),
+                    accepted_at_ms=0,
+                    start_by_ms=0,
+                    finish_by_ms=0,
+                    answer_by_ms=0,
+                    expires_at_ms=0,
+                    response=response,
+                )
+            )
         )
-        gateway = f"0x{PACKAGE.hex()}::k8s_gateway"
-        self.objects[object_id] = ChainObject(
-            object_id,
-            1,
-            "",
-            f"0x{2:064x}::dynamic_field::Field<{gateway}::RequestKey, {gateway}::Request>",
-            writer.finish(),
-            Owner("object", address=SEAL),
-            digest,
-        )
-
-    async def simulate(self, transaction: bytes) -> ExecutionOutcome:
-        raise AssertionError("the gateway simulates nothing")
-
-    async def balance(self, address: bytes) -> int:
-        raise AssertionError("the gateway asks for no balance")
-
-    def list_events(
-        self,
-        event_filter: EventFilter,
-        start_checkpoint: int | None,
-        end_checkpoint: int | None = None,
-        after: bytes | None = None,
-    ) -> AsyncGenerator[EventPage, None]:
-        raise AssertionError("the gateway reads no events")
-
-    def subscribe_events(
-        self, event_filter: EventFilter, *, idle_timeout_s: float | None = None
-    ) -> AsyncGenerator[EventFrame, None]:
-        raise AssertionError("the gateway subscribes to nothing")
-
-    async def list_owned_objects(self, owner: bytes, object_type: str) -> list[ChainObject]:
-        raise AssertionError("the gateway owns nothing")
-
-    async def close(self) -> None:
-        """Nothing to end."""
 
 
 @dataclass
@@ -244,6 +173,8 @@ class SealTerms:
     expires_in_ms: int = HOUR_MS
     session_expires_in_ms: int = HOUR_MS
     read_only: bool = False
+    namespaces: tuple[str, ...] = ()
+    usage: UsageState | None = None
     sessions: bool = True
     role: str = "operator"
     cluster: bytes = CLUSTER
@@ -267,6 +198,7 @@ class World:
         aws: LocalAws,
         *,
         deadlines: DeadlineSettings | None = None,
+        admission_ttl_ms: int = 1_000,
         wrap_store: Callable[[RequestStore], RequestStore] = lambda store: store,
         wrap_signer: Callable[[TransactionSigner], TransactionSigner] = lambda signer: signer,
     ) -> None:
@@ -275,18 +207,16 @@ class World:
         self.executor = FileSigner(Ed25519PrivateKey.generate())
         self.session_key = Ed25519PrivateKey.generate()
         self.sealing_key = SealingPrivateKey.generate()
-        self.chain = ScriptedChain(self.executor, self.sealing_key)
+        self.chain = ScriptedChain(executor=self.executor, sealing_key=self.sealing_key)
         self.roots = TrustRoots(
             chain_id=CHAIN_ID,
             package_original=PACKAGE,
             package_latest=PACKAGE,
             cluster=CLUSTER,
             gateways={self.signer.address: self.signer.public_key},
-            executors={
-                self.executor.address: ExecutorRoot(self.executor.public_key, self.sealing_key.public_bytes())
-            },
+            executors={self.executor.address: self.executor.public_key},
         )
-        self.settings = settings(self.executor.address, deadlines or DeadlineSettings())
+        self.settings = settings(self.executor.address, deadlines or DeadlineSettings(), admission_ttl_ms)
         self.logged: list[str] = []
         self.loop = EventLoopThread()
         self.gateway = Gateway(
@@ -333,65 +263,38 @@ class World:
     def set_cluster(
         self,
         *,
-        paused: bool = False,
-        rules: Sequence[Rule] = OPERATOR,
-        role_stake: int = 0,
-        is_open: bool = True,
         gateways: Sequence[bytes] | None = None,
-        executors: Sequence[bytes] | None = None,
-        policy: Policy = POLICY,
+        executors: Sequence[ExecutorState] | None = None,
+        **terms: Any,
     ) -> None:
-        writer = Writer().address(CLUSTER).u64(1).string("demo").string(NAMESPACE)
-        for name in Policy.__slots__:
-            writer.u64(getattr(policy, name))
-        writer.vector(
-            [rules], lambda inner, value: _write_role(inner, "operator", role_stake, is_open, value)
+        """`terms` are those of `cluster_state`."""
+        state = cluster_state(
+            executors=[announced(self.executor, self.sealing_key)] if executors is None else executors,
+            gateways=[self.signer.address] if gateways is None else gateways,
+            namespace=NAMESPACE,
+            **terms,
         )
-        writer.address(GRANTS).u64(0)
-        writer.vector(
-            [self.executor.address] if executors is None else executors,
-            lambda inner, value: inner.address(value).byte_vector(self.sealing_key.public_bytes()),
-        )
-        writer.vector([self.signer.address] if gateways is None else gateways, Writer.address)
-        self._put(CLUSTER, "cluster::Cluster", writer.boolean(paused).finish())
+        self.chain.put(cluster_object(state))
 
     def set_seal(self, terms: SealTerms) -> None:
-        writer = Writer().address(SEAL).address(terms.cluster).address(OWNER).string(terms.role)
-        writer.u64(terms.stake).u64(0).u64(0).u64(HOUR_MS).u64(now_ms() + terms.expires_in_ms)
-        writer.boolean(terms.revoked)
         key = self.session_key.public_key().public_bytes_raw()
-        writer.vector(
-            [key] if terms.sessions else [],
-            lambda inner, value: (
-                inner.byte_vector(value).u64(now_ms() + terms.session_expires_in_ms).boolean(terms.read_only)
-            ),
+        session = SessionState(now_ms() + terms.session_expires_in_ms, terms.read_only, terms.namespaces)
+        state = seal_state(
+            sessions={key: session} if terms.sessions else {},
+            stake=terms.stake,
+            expires_at_ms=now_ms() + terms.expires_in_ms,
+            role=terms.role,
+            cluster=terms.cluster,
+            revoked=terms.revoked,
+            usage=terms.usage,
         )
-        self._put(SEAL, "seal::SealToken", writer.finish())
+        self.chain.put(seal_object(state))
 
     def set_grant(self, expires_at_ms: int) -> None:
-        key_type = StructTag(PACKAGE, "cluster", "GrantKey")
-        key = Writer().address(OWNER).string("operator").finish()
-        object_id = dynamic_field_id(GRANTS, key_type, key)
-        contents = Writer().address(object_id).fixed(key).u64(expires_at_ms).finish()
-        cluster = f"0x{PACKAGE.hex()}::cluster"
-        tag = f"0x{2:064x}::dynamic_field::Field<{cluster}::GrantKey, {cluster}::Grant>"
-        self.chain.objects[object_id] = ChainObject(
-            object_id, 1, "", tag, contents, Owner("object", address=GRANTS), ""
-        )
-
-    def _put(self, object_id: bytes, name: str, contents: bytes) -> None:
-        self.chain.objects[object_id] = ChainObject(
-            object_id,
-            9,
-            "",
-            f"0x{PACKAGE.hex()}::{name}",
-            contents,
-            Owner("shared", initial_shared_version=3),
-            "",
-        )
+        self.chain.put(grant_object(GrantState(OWNER, "operator", expires_at_ms)))
 
 
-def settings(executor: bytes, deadlines: DeadlineSettings) -> GatewaySettings:
+def settings(executor: bytes, deadlines: DeadlineSettings, admission_ttl_ms: int) -> GatewaySettings:
     return GatewaySettings(
         trust_roots_file=Path("unused"),
         sui_endpoint="http://127.0.0.1:1",
@@ -400,25 +303,8 @@ def settings(executor: bytes, deadlines: DeadlineSettings) -> GatewaySettings:
         kms_key_id="unused",
         executor=executor,
         deadlines=deadlines,
+        admission_ttl_ms=admission_ttl_ms,
     )
-
-
-def _write_role(writer: Writer, name: str, stake: int, is_open: bool, rules: Sequence[Rule]) -> Writer:
-    writer.string(name).u8(1).u64(stake).boolean(is_open)
-    return writer.vector(rules, _write_rule)
-
-
-def _write_rule(writer: Writer, rule: Rule) -> Writer:
-    for texts in (
-        rule.verbs,
-        rule.api_groups,
-        rule.resources,
-        rule.namespaces,
-        rule.resource_names,
-        rule.non_resource_urls,
-    ):
-        writer.vector(texts, Writer.string)
-    return writer
 
 
 def status(reply: HttpReply) -> dict[str, Any]:

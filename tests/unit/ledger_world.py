@@ -87,7 +87,11 @@ class BoxVm:
         }
 
     def publish(
-        self, package: bytes, modules: Sequence[bytes], dependencies: Sequence[bytes]
+        self,
+        package: bytes,
+        modules: Sequence[bytes],
+        dependencies: Sequence[bytes],
+        previous: PackageInterface | None = None,
     ) -> PackageInterface:
         raise NotImplementedError
 

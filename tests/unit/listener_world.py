@@ -1,4 +1,4 @@
-"""A scripted chain, a scripted API server, and genuine or forged commands for the listener's tests.
+"""A scripted chain, and genuine or forged commands for the listener's tests.
 
 The chain is a `Ledger` whose answers tests set; commands are built with the product's own builders, so one
 without overrides is exactly what a gateway sends.
@@ -7,67 +7,70 @@ without overrides is exactly what a gateway sends.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import threading
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from kubernetes.client import Configuration
 
 from k3s_daas.attributes import parse_attributes
 from k3s_daas.bcs import Writer
 from k3s_daas.bearer import mint
-from k3s_daas.contract.addresses import dynamic_field_id, request_object_id
 from k3s_daas.contract.attributes import OnChainAttributes
 from k3s_daas.contract.calls import (
     STORE_REQUEST_ID,
     STORE_RESPONSE,
     STORE_STATUS,
     Command,
-    Policy,
-    SharedRef,
+    PayloadReference,
     execute_command,
 )
 from k3s_daas.contract.events import API_REQUEST, ApiRequested, event_type
+from k3s_daas.contract.objects import ExecutorState, GrantState, RequestState, ResponseState, SessionState
 from k3s_daas.envelope import RequestEnvelope, ResponseEnvelope
 from k3s_daas.errors import LedgerUnavailableError
 from k3s_daas.ids import new_request_id
 from k3s_daas.payload import join, payload_hash, split
-from k3s_daas.rbac import Rule, url_matches
-from k3s_daas.roots import ExecutorRoot, TrustRoots
+from k3s_daas.rbac import url_matches
+from k3s_daas.roots import TrustRoots
 from k3s_daas.sealing import SealingPrivateKey, request_info, response_info
 from k3s_daas.sui.ledger import (
     ChainEvent,
-    ChainObject,
-    ChainTransaction,
-    EpochInfo,
     EventFilter,
     EventFrame,
     EventPage,
     ExecutionOutcome,
-    Owner,
-    ServiceInfo,
+    SignedTransaction,
 )
 from k3s_daas.sui.signers import FileSigner
 from k3s_daas.sui.transactions import AddressBalanceGas, PtbBuilder, decode_transaction, transaction_digest
-from k3s_daas.sui.type_tags import StructTag
-
-CHAIN_ID = "4btiuiMPvEENsttpZC7CZ53DruC3MAgfznDbASZ7DR6S"
-PACKAGE = hashlib.sha256(b"package").digest()
-CLUSTER = hashlib.sha256(b"cluster").digest()
-SEAL = hashlib.sha256(b"seal").digest()
-OWNER = hashlib.sha256(b"owner").digest()
-NOW_MS = 1_800_000_000_000
-POLICY = Policy(1_000, 3_600_000, 86_400_000, 24_000, 240_000, 840_000, 600_000, 98_304)
-NAMESPACE = "daas-system"
-GRANTS = hashlib.sha256(b"grants").digest()
-OPERATOR = (
-    Rule(verbs=("*",), api_groups=("*",), resources=("*",)),
-    Rule(verbs=("get",), non_resource_urls=("/version", "/openapi/*")),
+from tests.unit.contract_world import (
+    CHAIN_ID,
+    CLUSTER,
+    CLUSTER_REF,
+    HOUR_MS,
+    OPERATOR,
+    OWNER,
+    PACKAGE,
+    SEAL,
+    SEAL_REF,
+    announced,
+    cluster_object,
+    cluster_state,
+    grant_object,
+    request_object,
+    seal_object,
+    seal_state,
 )
+from tests.unit.contract_world import POLICY as CLUSTER_POLICY
+from tests.unit.memory_ledger import MemoryLedger
+
+NOW_MS = 1_800_000_000_000
+STAKE = 5_000
+POLICY = replace(
+    CLUSTER_POLICY, min_write_stake=1_000, max_start_ms=24_000, max_finish_ms=240_000, max_answer_ms=840_000
+)
+NAMESPACE = "daas-system"
 
 
 class FrozenClock:
@@ -84,19 +87,13 @@ class FrozenClock:
 
 
 @dataclass
-class ScriptedLedger:
-    """A ledger in memory. `events` is its history; what `publish` adds also goes to live subscriptions."""
+class ScriptedLedger(MemoryLedger):
+    """`events` is its history; what `publish` adds also goes to live subscriptions."""
 
-    objects: dict[bytes, ChainObject] = field(default_factory=dict)
-    transactions: dict[str, ChainTransaction] = field(default_factory=dict)
     events: list[ChainEvent] = field(default_factory=list)
-    executed: list[bytes] = field(default_factory=list)
-    checkpoint: int = 100
-    lowest: int = 0
     indexed: int | None = None
     timestamp_ms: int = NOW_MS - 60_000
     on_execute: Callable[[bytes], ExecutionOutcome] | None = None
-    away: bool = False
     subscriptions: list[asyncio.Queue[EventFrame | None]] = field(default_factory=list)
     listed_from: list[int | None] = field(default_factory=list)
 
@@ -122,41 +119,10 @@ class ScriptedLedger:
             queue.put_nowait(None)
         self.subscriptions.clear()
 
-    def _check(self) -> None:
-        if self.away:
-            raise LedgerUnavailableError("the scripted endpoint is away")
-
-    async def service_info(self) -> ServiceInfo:
-        self._check()
-        return ServiceInfo(CHAIN_ID, 1, self.checkpoint, self.lowest, self.timestamp_ms)
-
-    async def epoch(self) -> EpochInfo:
-        self._check()
-        return EpochInfo(1, 1_000)
-
-    async def get_object(self, object_id: bytes) -> ChainObject | None:
-        self._check()
-        return self.objects.get(object_id)
-
-    async def get_objects(self, object_ids: Sequence[bytes]) -> list[ChainObject | None]:
-        return [await self.get_object(object_id) for object_id in object_ids]
-
-    async def get_transaction(self, digest: str) -> ChainTransaction | None:
-        self._check()
-        return self.transactions.get(digest)
-
-    async def execute(self, transaction: bytes, signature: bytes) -> ExecutionOutcome:
-        self._check()
-        self.executed.append(transaction)
+    def effect(self, transaction: bytes) -> ExecutionOutcome:
         if self.on_execute is not None:
             return self.on_execute(transaction)
         return ExecutionOutcome(transaction_digest(transaction), success=True)
-
-    async def simulate(self, transaction: bytes) -> ExecutionOutcome:
-        raise AssertionError("the listener simulates nothing")
-
-    async def balance(self, address: bytes) -> int:
-        raise AssertionError("the listener asks for no balance")
 
     async def list_events(
         self,
@@ -165,7 +131,7 @@ class ScriptedLedger:
         end_checkpoint: int | None = None,
         after: bytes | None = None,
     ) -> AsyncGenerator[EventPage, None]:
-        self._check()
+        self.asked("list_events")
         self.listed_from.append(start_checkpoint)
         tip = self.checkpoint if self.indexed is None else self.indexed
         begin = max(start_checkpoint or 0, int(after or b"0"))
@@ -175,16 +141,13 @@ class ScriptedLedger:
     async def subscribe_events(
         self, event_filter: EventFilter, *, idle_timeout_s: float | None = None
     ) -> AsyncGenerator[EventFrame, None]:
-        self._check()
+        self.asked("subscribe_events")
         queue: asyncio.Queue[EventFrame | None] = asyncio.Queue()
         queue.put_nowait(EventFrame(None, self.checkpoint, b"live"))
         self.subscriptions.append(queue)
         while (frame := await queue.get()) is not None:
             yield frame
         raise LedgerUnavailableError("the scripted stream was dropped")
-
-    async def list_owned_objects(self, owner: bytes, object_type: str) -> list[ChainObject]:
-        raise AssertionError("the listener owns nothing")
 
     async def close(self) -> None:
         self.drop_streams()
@@ -209,9 +172,7 @@ class World:
             package_latest=PACKAGE,
             cluster=CLUSTER,
             gateways={self.gateway.address: self.gateway.public_key},
-            executors={
-                self.executor.address: ExecutorRoot(self.executor.public_key, self.sealing_key.public_bytes())
-            },
+            executors={self.executor.address: self.executor.public_key},
         )
         self.set_cluster()
         self.set_seal()
@@ -224,85 +185,66 @@ class World:
     def set_cluster(
         self,
         *,
-        paused: bool = False,
-        rules: Sequence[Rule] = OPERATOR,
-        stake: int = 0,
         gateways: Sequence[bytes] | None = None,
+        executors: Sequence[ExecutorState] | None = None,
+        **terms: Any,
     ) -> None:
-        writer = Writer().address(CLUSTER).u64(1).string("demo").string(NAMESPACE)
-        for name in Policy.__slots__:
-            writer.u64(getattr(POLICY, name))
-        writer.vector([rules], lambda inner, value: _write_role(inner, "operator", stake, value))
-        writer.address(GRANTS).u64(1)
-        writer.vector(
-            [self.executor.address],
-            lambda inner, value: inner.address(value).byte_vector(self.sealing_key.public_bytes()),
+        """`terms` are those of `cluster_state`."""
+        state = cluster_state(
+            executors=[announced(self.executor, self.sealing_key)] if executors is None else executors,
+            gateways=[self.gateway.address] if gateways is None else gateways,
+            namespace=NAMESPACE,
+            **{"policy": POLICY, "is_open": False, **terms},
         )
-        registered = [self.gateway.address] if gateways is None else gateways
-        writer.vector(registered, Writer.address).boolean(paused)
-        self._put(CLUSTER, "cluster::Cluster", writer.finish())
+        self.ledger.put(cluster_object(state))
 
     def set_seal(
         self,
         *,
-        owner: bytes = OWNER,
-        role: str = "operator",
-        stake: int = 5_000,
-        revoked: bool = False,
-        expires_at_ms: int = NOW_MS + 3_600_000,
         read_only: bool = False,
+        namespaces: tuple[str, ...] = (),
         sessions: bool = True,
+        **terms: Any,
     ) -> None:
-        writer = Writer().address(SEAL).address(CLUSTER).address(owner).string(role)
-        writer.u64(stake).u64(0).u64(0).u64(3_600_000).u64(expires_at_ms).boolean(revoked)
-        writer.vector(
-            [self.session_key] if sessions else [],
-            lambda inner, key: inner.byte_vector(key).u64(NOW_MS + 3_600_000).boolean(read_only),
+        """`terms` are those of `seal_state`."""
+        session = SessionState(NOW_MS + HOUR_MS, read_only, namespaces)
+        state = seal_state(
+            sessions={self.session_key: session} if sessions else {},
+            **{"stake": STAKE, "expires_at_ms": NOW_MS + HOUR_MS, **terms},
         )
-        self._put(SEAL, "seal::SealToken", writer.finish())
+        self.ledger.put(seal_object(state))
 
-    def set_grant(self, expires_at_ms: int | None = NOW_MS + 3_600_000) -> None:
+    def set_grant(self, expires_at_ms: int | None = NOW_MS + HOUR_MS) -> None:
         """The owner's grant; None removes it."""
-        key_type = StructTag(PACKAGE, "cluster", "GrantKey")
-        key = Writer().address(OWNER).string("operator").finish()
-        object_id = dynamic_field_id(GRANTS, key_type, key)
-        self.ledger.objects.pop(object_id, None)
+        found = grant_object(GrantState(OWNER, "operator", expires_at_ms or 0))
         if expires_at_ms is None:
-            return
-        contents = Writer().address(object_id).fixed(key).u64(expires_at_ms).finish()
-        cluster = f"0x{PACKAGE.hex()}::cluster"
-        tag = f"0x{2:064x}::dynamic_field::Field<{cluster}::GrantKey, {cluster}::Grant>"
-        self.ledger.objects[object_id] = ChainObject(
-            object_id, 1, "", tag, contents, Owner("object", address=GRANTS), ""
-        )
-
-    def _put(self, object_id: bytes, name: str, contents: bytes) -> None:
-        self.ledger.objects[object_id] = ChainObject(
-            id=object_id,
-            version=9,
-            digest="",
-            type_tag=f"0x{PACKAGE.hex()}::{name}",
-            contents=contents,
-            owner=Owner("shared", initial_shared_version=3),
-            previous_transaction="",
-        )
+            self.ledger.objects.pop(found.id, None)
+        else:
+            self.ledger.put(found)
 
     def answered_on_chain(self, requested: ApiRequested) -> None:
         """Puts the request object with its response where `ContractReader.request` looks for it."""
-        object_id = request_object_id(PACKAGE, requested.seal, requested.request_id)
-        writer = Writer().address(object_id).byte_vector(requested.request_id)
-        writer.address(requested.executor).address(requested.gateway).address(requested.requester)
-        writer.string(requested.role)
-        requested.attributes.write(writer)
-        writer.u8(0).byte_vector(requested.payload_hash).u64(requested.payload_size)
-        for time_ms in (requested.accepted_at_ms, requested.start_by_ms, requested.finish_by_ms):
-            writer.u64(time_ms)
-        writer.u64(requested.answer_by_ms).u64(requested.answer_by_ms)
-        writer.u8(1).u16(200).byte_vector(bytes(32)).u64(1).u64(NOW_MS)
-        key = f"0x{PACKAGE.hex()}::k8s_gateway"
-        field_type = f"0x{2:064x}::dynamic_field::Field<{key}::RequestKey, {key}::Request>"
-        self.ledger.objects[object_id] = ChainObject(
-            object_id, 1, "", field_type, writer.finish(), Owner("object", address=requested.seal), ""
+        self.ledger.put(
+            request_object(
+                RequestState(
+                    request_id=requested.request_id,
+                    previous_transaction="",
+                    executor=requested.executor,
+                    gateway=requested.gateway,
+                    requester=requested.requester,
+                    role=requested.role,
+                    attributes=requested.attributes,
+                    priority=0,
+                    request_hash=requested.payload_hash,
+                    request_size=requested.payload_size,
+                    accepted_at_ms=requested.accepted_at_ms,
+                    start_by_ms=requested.start_by_ms,
+                    finish_by_ms=requested.finish_by_ms,
+                    answer_by_ms=requested.answer_by_ms,
+                    expires_at_ms=requested.answer_by_ms,
+                    response=ResponseState(200, bytes(32), 1, b"", NOW_MS),
+                )
+            )
         )
 
     def command(
@@ -317,9 +259,9 @@ class World:
         authorised: OnChainAttributes | None = None,
         signer: FileSigner | None = None,
         session: Ed25519PrivateKey | None = None,
-        payload: Sequence[bytes] | None = None,
+        payload: Sequence[bytes] | PayloadReference | None = None,
         event: Callable[[ApiRequested], ApiRequested] = lambda requested: requested,
-        transaction: Callable[[ChainTransaction], ChainTransaction] = lambda done: done,
+        transaction: Callable[[SignedTransaction], SignedTransaction] = lambda done: done,
         type_tag: str = event_type(PACKAGE, API_REQUEST),
     ) -> tuple[ApiRequested, ChainEvent]:
         """One command as event and (stored) transaction; each override forges one thing."""
@@ -349,6 +291,7 @@ class World:
             answer_by_ms=NOW_MS + 800_000,
             payload=chunks,
         )
+        where = chunks if isinstance(chunks, PayloadReference) else inline(chunks)
         done = self._submit(made, signer or self.gateway)
         requested = event(
             ApiRequested(
@@ -362,8 +305,9 @@ class World:
                 executor=self.executor.address,
                 session_key=self.session_key,
                 attributes=made.attributes,
-                payload_hash=payload_hash(chunks),
-                payload_size=sum(map(len, chunks)),
+                payload_hash=where.hash,
+                payload_size=where.size,
+                payload_reference=where.reference,
                 accepted_at_ms=NOW_MS,
                 start_by_ms=made.start_by_ms,
                 finish_by_ms=made.finish_by_ms,
@@ -381,18 +325,17 @@ class World:
             event_index=0,
         )
 
-    def _submit(self, made: Command, signer: FileSigner) -> ChainTransaction:
+    def _submit(self, made: Command, signer: FileSigner) -> SignedTransaction:
         builder = PtbBuilder()
-        execute_command(builder, PACKAGE, SharedRef(CLUSTER, 3), SharedRef(SEAL, 3), made)
+        execute_command(builder, PACKAGE, CLUSTER_REF, SEAL_REF, made)
         gas = AddressBalanceGas(50_000_000, 1_000, 1, CHAIN_ID, 7)
         data = builder.build(signer.address, gas=gas)
         digest = transaction_digest(data)
-        outcome = ExecutionOutcome(digest, success=True)
-        return ChainTransaction(digest, data, [signer.sign(data)], outcome, [], 1)
+        return SignedTransaction(digest, data, [signer.sign(data)], success=True)
 
-    def answers(self) -> dict[bytes, tuple[int, ResponseEnvelope]]:
-        """What the listener stored: status and opened envelope by request id."""
-        found: dict[bytes, tuple[int, ResponseEnvelope]] = {}
+    def stored(self) -> list[tuple[bytes, int, bytes]]:
+        """What the listener stored: request id, status and what it put there."""
+        found = []
         for data in self.ledger.executed:
             decoded = decode_transaction(data)
             assert decoded.sender == self.executor.address
@@ -400,10 +343,23 @@ class World:
                 assert call.function == "store_k8s_response"
                 request_id = decoded.resolve_pure(call.arguments[STORE_REQUEST_ID])[1:]
                 status = int.from_bytes(decoded.resolve_pure(call.arguments[STORE_STATUS]), "little")
-                sealed = join(decoded.resolve_chunks(call.arguments[STORE_RESPONSE]))
-                plain = self.reply_key.open(sealed, response_info(CLUSTER, SEAL, request_id))
-                found[request_id] = (status, ResponseEnvelope.decode(plain))
+                found.append(
+                    (request_id, status, join(decoded.resolve_chunks(call.arguments[STORE_RESPONSE])))
+                )
         return found
+
+    def answers(self) -> dict[bytes, tuple[int, ResponseEnvelope]]:
+        """Status and opened envelope by request id."""
+        found: dict[bytes, tuple[int, ResponseEnvelope]] = {}
+        for request_id, status, sealed in self.stored():
+            plain = self.reply_key.open(sealed, response_info(CLUSTER, SEAL, request_id))
+            found[request_id] = (status, ResponseEnvelope.decode(plain))
+        return found
+
+
+def inline(chunks: Sequence[bytes]) -> PayloadReference:
+    """What an event says of a payload that is in the transaction."""
+    return PayloadReference(b"", payload_hash(chunks), sum(map(len, chunks)))
 
 
 def on_chain(method: str, path: str, query: str) -> OnChainAttributes:
@@ -428,112 +384,9 @@ def encode_event(requested: ApiRequested) -> bytes:
     writer.address(requested.requester).string(requested.role).u8(requested.priority)
     writer.address(requested.gateway).address(requested.executor).byte_vector(requested.session_key)
     requested.attributes.write(writer)
-    writer.byte_vector(requested.payload_hash).u64(requested.payload_size).u64(requested.accepted_at_ms)
+    writer.byte_vector(requested.payload_hash).u64(requested.payload_size)
+    writer.byte_vector(requested.payload_reference).u64(requested.accepted_at_ms)
     return writer.u64(requested.start_by_ms).u64(requested.finish_by_ms).u64(requested.answer_by_ms).finish()
-
-
-def _write_role(writer: Writer, name: str, stake: int, rules: Sequence[Rule]) -> None:
-    writer.string(name).u8(0).u64(stake).boolean(False)
-    writer.vector(rules, _write_rule)
-
-
-def _write_rule(writer: Writer, rule: Rule) -> None:
-    for texts in (
-        rule.verbs,
-        rule.api_groups,
-        rule.resources,
-        rule.namespaces,
-        rule.resource_names,
-        rule.non_resource_urls,
-    ):
-        writer.vector(texts, Writer.string)
-
-
-@dataclass(frozen=True)
-class SeenRequest:
-    """A request as the API server got it, headers in their order."""
-
-    method: str
-    target: str
-    headers: list[tuple[str, str]]
-    body: bytes
-
-    def header(self, name: str) -> str | None:
-        return next((value for key, value in self.headers if key.lower() == name.lower()), None)
-
-
-@dataclass
-class ScriptedReply:
-    status: int = 200
-    headers: Sequence[tuple[str, str]] = (("Content-Type", "application/json"),)
-    body: bytes = b'{"kind":"PodList"}'
-    hang_up: bool = False
-
-
-class ScriptedApiServer:
-    """An HTTP/1.1 server that records requests and answers as told; `before_reply` runs in its thread."""
-
-    def __init__(self) -> None:
-        self.seen: list[SeenRequest] = []
-        self.reply: Callable[[SeenRequest], ScriptedReply] = lambda _: ScriptedReply()
-        self.connections = 0
-
-    @property
-    def configuration(self) -> Configuration:
-        return Configuration(host=f"http://127.0.0.1:{self.port}")
-
-    port = 0
-
-
-@contextmanager
-def scripted_api_server() -> Iterator[ScriptedApiServer]:
-    script = ScriptedApiServer()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def setup(self) -> None:
-            script.connections += 1
-            super().setup()
-
-        def answer(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
-            request = SeenRequest(
-                self.command, self.path, list(self.headers.items()), self.rfile.read(length)
-            )
-            script.seen.append(request)
-            reply = script.reply(request)
-            if reply.hang_up:
-                self.close_connection = True
-                return
-            self.send_response(reply.status)
-            for name, value in reply.headers:
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(reply.body)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(reply.body)
-
-        do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815  the library's names
-
-        def log_message(self, *arguments: object) -> None:
-            """Quiet."""
-
-    class Server(ThreadingHTTPServer):
-        def handle_error(self, *arguments: object) -> None:
-            """A client that hangs up is what some tests are about."""
-
-    server = Server(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    script.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield script
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:

@@ -231,6 +231,6 @@ def test_the_toolchain_is_pinned_and_names_no_registry() -> None:
     locked = lock["packages"][f"node_modules/{name}"]
     assert locked["version"] == package["dependencies"][name]
     assert locked["integrity"].startswith("sha512-")
-    for file in Path(TOOLCHAIN).iterdir():
+    for file in (path for path in Path(TOOLCHAIN).rglob("*") if path.is_file()):
         assert 'resolved":' not in file.read_text()
         assert "https://registry" not in file.read_text()

@@ -8,6 +8,8 @@ from k3s_daas.contract.events import (
     API_REQUEST,
     ApiRequested,
     RequestProcessed,
+    RequestsReclaimed,
+    RequestTimedOut,
     ResponseIgnored,
     decode_event,
     event_type,
@@ -31,6 +33,7 @@ REQUESTED = ApiRequested(
     attributes=ATTRIBUTES,
     payload_hash=b"\x09" * 32,
     payload_size=10,
+    payload_reference=b"ref",
     accepted_at_ms=11,
     start_by_ms=12,
     finish_by_ms=13,
@@ -58,7 +61,9 @@ REQUESTED_BYTES = bytes.fromhex(
     + "00"
     + "20"
     + "09" * 32
-    + "".join(f"{value:02x}" + "00" * 7 for value in (10, 11, 12, 13, 14))
+    + "0a00000000000000"
+    + "03726566"  # ref
+    + "".join(f"{value:02x}" + "00" * 7 for value in (11, 12, 13, 14))
 )
 
 
@@ -97,6 +102,20 @@ def test_an_ignored_answer_is_read() -> None:
     contents = Writer().address(b"\x01" * 32).address(b"\x02" * 32).byte_vector(b"\x03").address(b"\x07" * 32)
     found = decode_event(event(event_type(PACKAGE, "ResponseIgnored"), contents.u8(2).finish()), PACKAGE)
     assert found == ResponseIgnored(b"\x01" * 32, b"\x02" * 32, b"\x03", b"\x07" * 32, 2)
+
+
+def test_what_became_of_reclaimed_requests_is_read() -> None:
+    start = Writer().address(b"\x01" * 32).address(b"\x02" * 32)
+    start.byte_vector(b"\x03" * 16).address(b"\x04" * 32).address(b"\x07" * 32).u64(8).u64(9)
+    found = decode_event(event(event_type(PACKAGE, "RequestTimedOut"), start.finish()), PACKAGE)
+    assert found == RequestTimedOut(
+        b"\x01" * 32, b"\x02" * 32, b"\x03" * 16, b"\x04" * 32, b"\x07" * 32, 8, 9
+    )
+    sums = Writer().address(b"\x01" * 32).address(b"\x02" * 32).address(b"\x06" * 32).u64(5).u64(1).u64(2)
+    found = decode_event(event(event_type(PACKAGE, "RequestsReclaimed"), sums.finish()), PACKAGE)
+    assert found == RequestsReclaimed(
+        b"\x01" * 32, b"\x02" * 32, b"\x06" * 32, reclaimed=5, timed_out=1, skipped=2
+    )
 
 
 @pytest.mark.parametrize(

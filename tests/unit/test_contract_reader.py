@@ -10,18 +10,20 @@ from k3s_daas.contract import calls
 from k3s_daas.contract.addresses import dynamic_field_id, request_object_id
 from k3s_daas.contract.arguments import SharedRef
 from k3s_daas.contract.attributes import OnChainAttributes
+from k3s_daas.contract.objects import ExecutorState, UsageState
 from k3s_daas.contract.reader import ContractReader
 from k3s_daas.errors import LedgerUnavailableError, WireFormatError
 from k3s_daas.payload import payload_hash
 from k3s_daas.rbac import Role, Rule
 from k3s_daas.roots import TrustRoots
 from k3s_daas.sui.digests import to_base58
-from k3s_daas.sui.ledger import ChainObject, ChainTransaction, ExecutionOutcome, ForgedReplyError, Owner
+from k3s_daas.sui.ledger import ChainObject, ForgedReplyError, Owner, SignedTransaction
 from k3s_daas.sui.transactions import AddressBalanceGas, PtbBuilder, transaction_digest
 from k3s_daas.sui.type_tags import parse_type_tag
 
 ORIGINAL, LATEST = b"\x0a" * 32, b"\x0b" * 32
 CLUSTER, SEAL, TABLE, HOLDER = b"\x01" * 32, b"\x02" * 32, b"\x03" * 32, b"\x04" * 32
+EXECUTOR = b"\x07" * 32
 REQUEST_ID = b"\x05" * 16
 DIGEST = to_base58(bytes(range(32)))
 ROOTS = TrustRoots(DIGEST, ORIGINAL, LATEST, CLUSTER, {}, {})
@@ -51,20 +53,22 @@ def chain_object(object_id: bytes, type_tag: str, contents: Writer, owner: Owner
 
 def cluster_object() -> ChainObject:
     contents = Writer().u64(1).string("dev").string("daas-listener")
-    for value in range(1, 9):
+    for value in range(1, 15):
         contents.u64(value)
     contents.uleb128(1).string("viewer").u8(3).u64(4).boolean(True).uleb128(1)
     for texts in (["get", "list"], [""], ["pods"], ["default"], [], []):
         contents.vector(texts, Writer.string)
     contents.address(TABLE).u64(1)
-    contents.uleb128(1).address(b"\x07" * 32).byte_vector(b"hpke key")
-    contents.uleb128(1).address(b"\x06" * 32).boolean(False)
+    contents.uleb128(1).address(b"\x07" * 32).byte_vector(b"hpke key").u64(3).byte_vector(b"signature")
+    contents.uleb128(1).address(b"\x06" * 32).uleb128(1).address(b"\x0d" * 32).boolean(False)
     return chain_object(CLUSTER, f"{TYPE}::cluster::Cluster", contents)
 
 
 def seal_object() -> ChainObject:
     contents = Writer().address(CLUSTER).address(HOLDER).string("viewer").u64(100).u64(20).u64(30)
-    contents.u64(40).u64(50).boolean(False).uleb128(1).byte_vector(b"\x08" * 32).u64(60).boolean(True)
+    contents.u64(40).u64(1_000).u64(150).u64(30).u64(50).boolean(False)
+    contents.uleb128(1).byte_vector(b"\x08" * 32).u64(60).boolean(True).uleb128(1).string("default")
+    contents.u64(70).u64(71).u64(72).u64(73)
     return chain_object(SEAL, f"{TYPE}::seal::SealToken", contents)
 
 
@@ -77,7 +81,7 @@ def request_object(*, answered: bool) -> ChainObject:
         contents.u64(value)
     contents.boolean(answered)
     if answered:
-        contents.u16(200).byte_vector(b"\x0c" * 32).u64(16).u64(17)
+        contents.u16(200).byte_vector(b"\x0c" * 32).u64(16).byte_vector(b"").u64(17)
     field_type = f"0x2::dynamic_field::Field<{TYPE}::k8s_gateway::RequestKey, {TYPE}::k8s_gateway::Request>"
     object_id = request_object_id(ORIGINAL, SEAL, REQUEST_ID)
     return chain_object(object_id, field_type, contents, Owner("object", address=SEAL))
@@ -97,10 +101,11 @@ async def test_a_cluster_is_read() -> None:
     rule = Rule(("get", "list"), ("",), ("pods",), ("default",))
     assert cluster.ref == SharedRef(CLUSTER, 5)
     assert (cluster.version, cluster.name, cluster.listener_namespace) == (1, "dev", "daas-listener")
-    assert cluster.policy == calls.Policy(1, 2, 3, 4, 5, 6, 7, 8)
+    assert cluster.policy == calls.Policy(*range(1, 15))
     assert cluster.roles == {"viewer": Role("viewer", 3, 4, True, (rule,))}
-    assert cluster.executors == {b"\x07" * 32: b"hpke key"}
+    assert cluster.executors == {EXECUTOR: ExecutorState(EXECUTOR, b"hpke key", 3, b"signature")}
     assert cluster.gateways == {b"\x06" * 32}
+    assert cluster.capabilities == {b"\x0d" * 32}
     assert cluster.paused is False
 
 
@@ -111,7 +116,9 @@ async def test_a_seal_is_read() -> None:
     assert (seal.stake, seal.unbonding, seal.withdrawable_at_ms, seal.unbonding_ms) == (100, 20, 30, 40)
     assert (seal.expires_at_ms, seal.revoked) == (50, False)
     session = seal.sessions[b"\x08" * 32]
-    assert (session.expires_at_ms, session.read_only) == (60, True)
+    assert (session.expires_at_ms, session.read_only, session.namespaces) == (60, True, ("default",))
+    assert (seal.max_slash_bps, seal.staked_total, seal.slashed) == (1_000, 150, 30)
+    assert seal.usage == UsageState(minute=70, commands=71, day=72, deposit=73)
 
 
 async def test_a_request_is_read_before_and_after_its_answer() -> None:
@@ -184,14 +191,14 @@ async def test_malformed_contents_are_refused(change: Any) -> None:
         await broken(request_object(answered=True)).request(SEAL, REQUEST_ID)
 
 
-def stored(*responses: tuple[bytes, list[bytes]], package: bytes = LATEST) -> ChainTransaction:
+def stored(*responses: tuple[bytes, list[bytes]], package: bytes = LATEST) -> SignedTransaction:
     builder = PtbBuilder()
     for request_id, chunks in responses:
         response = calls.Response(request_id, 200, chunks)
         calls.store_response(builder, package, SharedRef(CLUSTER, 5), SharedRef(SEAL, 6), response)
     data = builder.build(HOLDER, gas=AddressBalanceGas(1, 1, 1, DIGEST, 0))
     digest = transaction_digest(data)
-    return ChainTransaction(digest, data, [], ExecutionOutcome(digest, True), [], 1)
+    return SignedTransaction(digest, data, [], success=True)
 
 
 def test_a_response_is_found_among_several_in_one_transaction() -> None:

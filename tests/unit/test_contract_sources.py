@@ -20,14 +20,22 @@ from k3s_daas.contract.calls import (
     STORE_STATUS,
     Policy,
 )
-from k3s_daas.contract.events import ApiRequested, RequestProcessed, ResponseIgnored
+from k3s_daas.contract.events import (
+    ApiRequested,
+    RequestProcessed,
+    RequestsReclaimed,
+    RequestTimedOut,
+    ResponseIgnored,
+)
 from k3s_daas.contract.objects import (
     ClusterState,
+    ExecutorState,
     GrantState,
     RequestState,
     ResponseState,
     SealState,
     SessionState,
+    UsageState,
 )
 from k3s_daas.rbac import Role, Rule
 
@@ -43,6 +51,13 @@ def move_fields(module: str, struct: str) -> list[str]:
     match = re.search(rf"struct {struct}\b[^{{]*\{{([^}}]*)\}}", source(module))
     assert match, f"{module}.move has no struct {struct}"
     return re.findall(r"(\w+)\s*:", match.group(1))
+
+
+def seal_fields() -> list[str]:
+    """The bond's fields stand in the seal's BCS as if they were its own."""
+    names = move_fields("seal", "SealToken")
+    at = names.index("bond")
+    return [*names[:at], *move_fields("bond", "Bond"), *names[at + 1 :]]
 
 
 def python_fields(value: type) -> list[str]:
@@ -84,6 +99,8 @@ def test_an_abort_that_is_not_ours_has_no_name() -> None:
         (ApiRequested, "K8sAPIRequest"),
         (RequestProcessed, "K8sRequestProcessed"),
         (ResponseIgnored, "ResponseIgnored"),
+        (RequestTimedOut, "RequestTimedOut"),
+        (RequestsReclaimed, "RequestsReclaimed"),
     ],
 )
 def test_an_event_has_the_fields_of_its_struct_in_order(value: type, struct: str) -> None:
@@ -94,8 +111,8 @@ def test_an_event_has_the_fields_of_its_struct_in_order(value: type, struct: str
     ("value", "module", "struct", "ours"),
     [
         (ClusterState, "cluster", "Cluster", {"ref": "id"}),
-        (SealState, "seal", "SealToken", {"ref": "id"}),
-        (SessionState, "seal", "Session", {}),
+        (SessionState, "session", "Session", {}),
+        (UsageState, "usage", "Usage", {}),
         (ResponseState, "k8s_gateway", "Response", {}),
         (Policy, "policy", "Policy", {}),
         (OnChainAttributes, "attributes", "Attributes", {}),
@@ -108,6 +125,11 @@ def test_an_object_has_the_fields_of_its_struct_in_order(
     assert [ours.get(field.name, field.name) for field in fields(value)] == move_fields(module, struct)
 
 
+def test_a_seal_has_the_fields_of_its_structs_in_order() -> None:
+    names = ["id" if field.name == "ref" else field.name for field in fields(SealState)]
+    assert names == seal_fields()
+
+
 def test_a_request_has_the_fields_of_its_struct_behind_key_and_transaction() -> None:
     names = [field.name for field in fields(RequestState)]
     assert names == ["request_id", "previous_transaction", *move_fields("k8s_gateway", "Request")]
@@ -116,6 +138,13 @@ def test_a_request_has_the_fields_of_its_struct_behind_key_and_transaction() -> 
 
 def test_a_role_has_the_fields_of_its_struct_behind_its_name() -> None:
     assert [field.name for field in fields(Role)] == ["name", *move_fields("role", "Role")]
+
+
+def test_an_executor_has_the_fields_of_its_struct_behind_its_address() -> None:
+    assert [field.name for field in fields(ExecutorState)] == [
+        "address",
+        *move_fields("executor", "Executor"),
+    ]
 
 
 def test_a_grant_has_the_fields_of_key_and_value() -> None:

@@ -18,17 +18,8 @@ from k3s_daas.bearer import BearerToken
 from k3s_daas.envelope import RequestEnvelope, ResponseEnvelope
 from k3s_daas.rbac import Rule
 from k3s_daas.sui.transactions import decode_transaction, transaction_digest
-from tests.unit.gateway_world import (
-    NAMESPACE,
-    POLICY,
-    SUI,
-    LocalAws,
-    SealTerms,
-    World,
-    header,
-    now_ms,
-    status,
-)
+from tests.unit.contract_world import POLICY, SUI
+from tests.unit.gateway_world import NAMESPACE, LocalAws, SealTerms, World, header, now_ms, status
 
 PODS = "/api/v1/namespaces/default/pods"
 
@@ -117,7 +108,7 @@ def test_a_warm_command_costs_one_submission_and_no_read_but_its_answers(world: 
     assert world.chain.calls["execute"] == 1
     assert world.chain.calls["epoch"] == world.chain.calls["service_info"] == 0
     # The request object until it has its answer (here: at once), and the answering transaction.
-    assert (world.chain.calls["get_object"], world.chain.calls["get_transaction"]) == (1, 1)
+    assert (world.chain.calls["get_object"], world.chain.calls["get_signed_transaction"]) == (1, 1)
 
 
 def test_nothing_of_a_command_is_in_clear_on_chain_or_in_the_record(world: World) -> None:

@@ -21,7 +21,7 @@ from k3s_daas.contract.calls import EXECUTE_PAYLOAD
 from k3s_daas.deadlines import DeadlineSettings
 from k3s_daas.envelope import RequestEnvelope, ResponseEnvelope
 from k3s_daas.errors import LedgerUnavailableError, TransactionRefusedError
-from k3s_daas.sui.ledger import Abort, ChainTransaction, EpochInfo, ExecutionOutcome
+from k3s_daas.sui.ledger import Abort, EpochInfo, ExecutionOutcome, SignedTransaction
 from k3s_daas.sui.signers import FileSigner, TransactionSigner
 from k3s_daas.sui.transactions import decode_transaction, transaction_digest
 from tests.unit.gateway_world import LocalAws, World, echo, header, now_ms, status
@@ -339,17 +339,17 @@ def test_an_unanswered_command_is_a_504_that_names_request_and_transaction(make:
     assert record(world, reply).state is RequestState.SUBMITTED
 
 
-def other_signature(done: ChainTransaction) -> ChainTransaction:
+def other_signature(done: SignedTransaction) -> SignedTransaction:
     return replace(done, signatures=[FileSigner(Ed25519PrivateKey.generate()).sign(done.bcs)])
 
 
-def no_signature(done: ChainTransaction) -> ChainTransaction:
+def no_signature(done: SignedTransaction) -> SignedTransaction:
     return replace(done, signatures=[])
 
 
 @pytest.mark.parametrize("forge", [other_signature, no_signature])
 def test_an_answer_that_the_pinned_executor_did_not_sign_is_a_502(
-    world: World, forge: Callable[[ChainTransaction], ChainTransaction]
+    world: World, forge: Callable[[SignedTransaction], SignedTransaction]
 ) -> None:
     world.chain.forge = forge
     assert status(world.send(PODS))["code"] == 502
@@ -361,7 +361,7 @@ def test_an_answer_sent_by_somebody_else_is_a_502(world: World) -> None:
 
 
 def test_an_answer_with_other_bytes_than_its_hash_is_a_502(world: World) -> None:
-    def altered(done: ChainTransaction) -> ChainTransaction:
+    def altered(done: SignedTransaction) -> SignedTransaction:
         data = bytearray(done.bcs)
         data[300] ^= 1
         return replace(done, bcs=bytes(data), signatures=[world.executor.sign(bytes(data))])
@@ -384,10 +384,10 @@ def test_an_endpoint_that_fails_while_waiting_is_asked_again(world: World) -> No
 
 
 def test_a_transaction_that_the_endpoint_does_not_know_yet_is_waited_for(world: World) -> None:
-    look, unknown = world.chain.get_transaction, iter([True, True, False])
+    look, unknown = world.chain.get_signed_transaction, iter([True, True, False])
 
-    async def lagging(digest: str) -> ChainTransaction | None:
+    async def lagging(digest: str) -> SignedTransaction | None:
         return None if next(unknown, False) else await look(digest)
 
-    world.chain.get_transaction = lagging  # type: ignore[method-assign] # the script of this test
+    world.chain.get_signed_transaction = lagging  # type: ignore[method-assign] # the script of this test
     assert world.send(PODS).status == 200

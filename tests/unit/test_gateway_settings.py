@@ -17,8 +17,7 @@ from moto import mock_aws
 from infra.local.aws import create_signing_key
 from k3s_daas.errors import ConfigurationError
 from k3s_daas.ids import to_hex
-from k3s_daas.roots import ExecutorRoot, TrustRoots
-from k3s_daas.sealing import SealingPrivateKey
+from k3s_daas.roots import TrustRoots
 from k3s_daas.sui.kms import KmsSigner
 from k3s_daas.sui.signers import FileSigner
 
@@ -103,9 +102,7 @@ def roots_file(path: Path, gateway: KmsSigner | FileSigner, executor: FileSigner
         package_latest=b"\x01" * 32,
         cluster=b"\x02" * 32,
         gateways={gateway.address: gateway.public_key},
-        executors={
-            executor.address: ExecutorRoot(executor.public_key, SealingPrivateKey.generate().public_bytes())
-        },
+        executors={executor.address: executor.public_key},
     ).dump(path)
     return path
 

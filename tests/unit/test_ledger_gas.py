@@ -9,19 +9,33 @@ import pytest
 from infra.local.sui.builder import TransactionBuilder, valid_now
 from infra.local.sui.ledger.coins import coin_balance
 from infra.local.sui.ledger.errors import TransactionRefusedError
-from infra.local.sui.ledger.gas import computation_cost
+from infra.local.sui.ledger.gas import call_units, computation_cost
 from infra.local.sui.ledger.objects import metered_bytes
 from infra.local.sui.ledger.type_tags import SUI
 from tests.unit.ledger_world import FUNDS, PACKAGE, START_MS, World, setting
 
 
-def test_computation_is_charged_in_buckets() -> None:
-    assert [computation_cost(units, 10) for units in (1, 1_000, 1_001, 10**9)] == [
+def test_computation_is_charged_in_steps() -> None:
+    assert [computation_cost(units, 10) for units in (0, 1, 1_000, 1_001, 10**9)] == [
         10_000,
         10_000,
-        50_000,
+        10_000,
+        20_000,
         50_000_000,
     ]
+
+
+def test_a_call_counts_as_the_lower_bound_of_what_the_vm_reports() -> None:
+    assert [call_units(reported) for reported in (0, 1_000, 5_000, 5_000_000)] == [200, 200, 1_200, 1_000_200]
+
+
+async def test_many_small_calls_of_one_transaction_cost_little() -> None:
+    world = World()
+    transaction = TransactionBuilder()
+    for number in range(15):
+        transaction.call(PACKAGE, "box::share", transaction.u64(number))
+    executed = await world.run(transaction)
+    assert executed.effects.gas.computation_cost == 3_000 * world.ledger.reference_gas_price
 
 
 async def test_storage_is_a_deposit_by_metered_bytes() -> None:

@@ -251,3 +251,17 @@ async def test_a_simulation_keeps_nothing() -> None:
     assert outcome.effects.success
     assert outcome.results[0] == (("u64", bcs.u64(4)),)
     assert len(world.ledger.final) == objects
+
+
+async def test_a_test_may_rewrite_an_object_beside_transactions() -> None:
+    world = World()
+    shared = await world.shared_box(2)
+    rewritten = world.ledger.rewrite_object(shared.id, shared.id + bcs.u64(7))
+    assert number_of(world.live(shared.id)) == 7
+    assert (rewritten.version, rewritten.owner) == (shared.version, shared.owner)
+    assert rewritten.digest != shared.digest
+    assert world.ledger.history.at_version(shared.id, shared.version) == rewritten
+    assert (await world.run(setting(rewritten, 9))).effects.success
+    assert number_of(world.live(shared.id)) == 9
+    with pytest.raises(KeyError):
+        world.ledger.rewrite_object(bytes(32), b"")

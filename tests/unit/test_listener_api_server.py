@@ -25,7 +25,8 @@ from listener_service.api_server import (
     ReplyTooLargeError,
     load_configuration,
 )
-from tests.unit.listener_world import NAMESPACE, ScriptedApiServer, ScriptedReply, scripted_api_server
+from tests.unit.listener_world import NAMESPACE
+from tests.unit.scripted_api_server import ScriptedApiServer, ScriptedReply, scripted_api_server
 
 
 @pytest.fixture

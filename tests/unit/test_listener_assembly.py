@@ -9,20 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from k3s_daas.contract.objects import ExecutorState
 from k3s_daas.errors import ConfigurationError
+from k3s_daas.sealing import SealingPrivateKey
 from listener_service.assembly import Listener, assemble
 from listener_service.journal import Journal
 from listener_service.settings import ListenerIdentity, ListenerSettings
-from tests.unit.listener_world import (
-    CHAIN_ID,
-    CLUSTER,
-    NAMESPACE,
-    NOW_MS,
-    ScriptedApiServer,
-    World,
-    scripted_api_server,
-    until,
-)
+from tests.unit.contract_world import CHAIN_ID, CLUSTER, announced
+from tests.unit.listener_world import NAMESPACE, NOW_MS, World, until
+from tests.unit.scripted_api_server import ScriptedApiServer, scripted_api_server
 
 
 @pytest.fixture
@@ -92,6 +87,20 @@ REFUSALS: dict[str, tuple[Callable[[World], None], str]] = {
     "an executor that is not registered": (
         lambda world: setattr(world, "executor", world.gateway),
         "not registered",
+    ),
+    "a key that was not announced": (
+        lambda world: setattr(world, "sealing_key", SealingPrivateKey.generate()),
+        "daas executor rotate",
+    ),
+    "an executor without a key": (
+        lambda world: world.set_cluster(executors=[ExecutorState(world.executor.address, b"", 0, b"")]),
+        "daas executor rotate",
+    ),
+    "an announcement that somebody else signed": (
+        lambda world: world.set_cluster(
+            executors=[replace(announced(world.gateway, world.sealing_key), address=world.executor.address)]
+        ),
+        "does not count",
     ),
 }
 

@@ -19,7 +19,8 @@ from listener_service.event_source import (
     SourceItem,
     WatermarkGapError,
 )
-from tests.unit.listener_world import CHAIN_ID, FrozenClock, ScriptedLedger, until
+from tests.unit.contract_world import CHAIN_ID
+from tests.unit.listener_world import FrozenClock, ScriptedLedger, until
 
 
 def event(number: int) -> ChainEvent:

@@ -9,7 +9,7 @@ import pytest
 from kubernetes.client import ApiClient, ApiException
 
 from infra.kubernetes.rbac import apply, listener_manifests
-from tests.unit.listener_world import ScriptedReply, scripted_api_server
+from tests.unit.scripted_api_server import ScriptedReply, scripted_api_server
 
 OWNER = "sui:0x" + "ab" * 32
 

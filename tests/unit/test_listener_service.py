@@ -14,7 +14,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from k3s_daas.contract.attributes import OnChainAttributes
+from k3s_daas.contract.calls import PayloadReference
 from k3s_daas.contract.events import API_REQUEST, ApiRequested, event_type
+from k3s_daas.envelope import ResponseEnvelope
 from k3s_daas.errors import LedgerUnavailableError, TransactionRefusedError
 from k3s_daas.payload import split
 from k3s_daas.rbac import Rule
@@ -23,21 +25,12 @@ from k3s_daas.sui.ledger import Abort, ChainEvent, ExecutionOutcome
 from k3s_daas.sui.signers import FileSigner
 from k3s_daas.sui.transactions import transaction_digest
 from listener_service.journal import Journal, JournalEntry
-from tests.unit.listener_run import listener
-from tests.unit.listener_world import (
-    CHAIN_ID,
-    CLUSTER,
-    NAMESPACE,
-    NOW_MS,
-    PACKAGE,
-    SEAL,
-    ScriptedApiServer,
-    ScriptedReply,
-    World,
-    scripted_api_server,
-    until,
-)
+from tests.unit.contract_world import CHAIN_ID, CLUSTER, PACKAGE, SEAL
+from tests.unit.listener_world import NAMESPACE, NOW_MS, World, until
+from tests.unit.running_listener import listener
+from tests.unit.scripted_api_server import ScriptedApiServer, ScriptedReply, scripted_api_server
 
+REFERENCE = PayloadReference(b"bucket/key", b"\x09" * 32, 5_000)
 POD = "/api/v1/namespaces/default/pods/web"
 
 
@@ -132,11 +125,20 @@ FORGERIES: dict[str, Forge] = {
     "a later start_by": lambda world: world.command(
         "DELETE", POD, event=lambda made: replace(made, start_by_ms=made.start_by_ms + 1)
     ),
-    "another requester": lambda world: world.command(
-        "DELETE", POD, event=lambda made: replace(made, requester=bytes(32))
-    ),
     "another role": lambda world: world.command(
         "DELETE", POD, event=lambda made: replace(made, role="admin")
+    ),
+    "a reference that was not signed": lambda world: world.command(
+        "DELETE", POD, event=lambda made: replace(made, payload_reference=b"elsewhere")
+    ),
+    "another reference": lambda world: world.command(
+        "DELETE", POD, payload=REFERENCE, event=lambda made: replace(made, payload_reference=b"elsewhere")
+    ),
+    "a reference and another hash": lambda world: world.command(
+        "DELETE", POD, payload=REFERENCE, event=lambda made: replace(made, payload_hash=bytes(32))
+    ),
+    "a reference hidden by an empty one": lambda world: world.command(
+        "DELETE", POD, payload=REFERENCE, event=lambda made: replace(made, payload_reference=b"")
     ),
     "another hash": lambda world: world.command(
         "DELETE", POD, event=lambda made: replace(made, payload_hash=flip(made.payload_hash))
@@ -175,7 +177,7 @@ FORGERIES: dict[str, Forge] = {
     "an aborted transaction": lambda world: world.command(
         "DELETE",
         POD,
-        transaction=lambda done: replace(done, outcome=ExecutionOutcome(done.digest, success=False)),
+        transaction=lambda done: replace(done, success=False),
     ),
 }
 
@@ -268,8 +270,14 @@ STANDINGS: dict[str, tuple[Callable[[World], None], int, str]] = {
     "expired": (lambda world: world.set_seal(expires_at_ms=NOW_MS), 403, "ESealExpired"),
     "session closed": (lambda world: world.set_seal(sessions=False), 401, "EUnknownSession"),
     "session read-only": (lambda world: world.set_seal(read_only=True), 403, "ESessionReadOnly"),
+    "session elsewhere": (
+        lambda world: world.set_seal(namespaces=("staging",)),
+        403,
+        "ESessionNamespace",
+    ),
+    "given away": (lambda world: world.set_seal(owner=bytes(32), sessions=False), 403, "NewOwner"),
     "stake withdrawn": (lambda world: world.set_seal(stake=999), 403, "EStakeTooLow"),
-    "role asks for more": (lambda world: world.set_cluster(stake=10_000), 403, "EStakeTooLow"),
+    "role asks for more": (lambda world: world.set_cluster(role_stake=10_000), 403, "EStakeTooLow"),
     "grant removed": (lambda world: world.set_grant(None), 403, "ENotGranted"),
     "grant expired": (lambda world: world.set_grant(NOW_MS), 403, "EGrantExpired"),
     "role narrowed": (
@@ -294,6 +302,36 @@ async def test_what_changed_since_acceptance_stops_a_command(
     status, envelope = world.answers()[requested.request_id]
     assert status == code
     assert json.loads(envelope.body)["details"]["causes"][0]["reason"] == abort
+
+
+async def test_a_session_for_namespaces_reaches_them_and_discovery(
+    world: World, api: ScriptedApiServer, tmp_path: Path
+) -> None:
+    world.set_seal(namespaces=("staging", "default"))
+    inside, event = world.command("DELETE", POD)
+    discovery, other = world.command("GET", "/openapi/v3")
+    cluster_wide, third = world.command("GET", "/api/v1/nodes")
+    async with listener(world, api, tmp_path):
+        for one in (event, other, third):
+            world.ledger.publish(one)
+        await until(lambda: len(world.answers()) == 3)
+    codes = {request_id: code for request_id, (code, _) in world.answers().items()}
+    assert codes == {inside.request_id: 200, discovery.request_id: 200, cluster_wide.request_id: 403}
+
+
+async def test_a_body_that_is_kept_elsewhere_is_answered_501_in_the_open(
+    world: World, api: ScriptedApiServer, tmp_path: Path
+) -> None:
+    requested, event = world.command("DELETE", POD, payload=REFERENCE)
+    async with listener(world, api, tmp_path):
+        world.ledger.publish(event)
+        await until(lambda: bool(world.ledger.executed))
+    assert api.seen == []
+    [(request_id, status, body)] = world.stored()
+    assert (request_id, status) == (requested.request_id, 501)
+    answer = ResponseEnvelope.decode(body)
+    assert json.loads(answer.body)["details"]["causes"][0]["reason"] == "PayloadByReference"
+    assert b"payload by reference" in answer.body
 
 
 async def test_the_listeners_own_namespace_is_closed_to_everybody(

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from k3s_daas.errors import ConfigurationError
-from k3s_daas.roots import ExecutorRoot, TrustRoots
-from k3s_daas.sealing import SealingPrivateKey
+from k3s_daas.roots import TrustRoots
 from k3s_daas.sui.signers import FileSigner
 from listener_service.__main__ import main
 from listener_service.logs import JsonFormatter, request_id_var
@@ -26,7 +25,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     """A complete, sound environment whose endpoint nobody serves."""
     world = World()
     signer = FileSigner.generate(tmp_path / "executor.key")
-    executors = {signer.address: ExecutorRoot(signer.public_key, world.sealing_key.public_bytes())}
+    executors = {signer.address: signer.public_key}
     (tmp_path / "sealing.key").touch(mode=0o600)
     (tmp_path / "sealing.key").write_text(world.sealing_key.private_bytes().hex() + "\n")
     roots = world.roots
@@ -88,15 +87,11 @@ def test_a_wrong_variable_is_named(name: str, value: str | None, environment: di
     assert "\n" not in str(caught.value)
 
 
-def test_keys_that_the_roots_do_not_pin_are_refused(environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_signing_key_that_is_not_pinned_is_refused(environment: dict[str, str], tmp_path: Path) -> None:
     FileSigner.generate(tmp_path / "other.key")
     wrong = environment | {"DAAS_EXECUTOR_KEY_FILE": str(tmp_path / "other.key")}
     with pytest.raises(ConfigurationError, match="DAAS_EXECUTOR_KEY_FILE"):
         ListenerIdentity.load(ListenerSettings.from_environment(wrong))
-
-    (tmp_path / "sealing.key").write_text(SealingPrivateKey.generate().private_bytes().hex())
-    with pytest.raises(ConfigurationError, match="DAAS_SEALING_KEY_FILE"):
-        ListenerIdentity.load(ListenerSettings.from_environment(environment))
 
 
 @pytest.mark.parametrize("content", ["", "zz", "00" * 16])

@@ -13,16 +13,9 @@ import pytest
 
 from k3s_daas.sealing import PUBLIC_KEY_BYTES
 from listener_service.turns import Turns
-from tests.unit.listener_run import listener
-from tests.unit.listener_world import (
-    NAMESPACE,
-    ScriptedApiServer,
-    ScriptedReply,
-    SeenRequest,
-    World,
-    scripted_api_server,
-    until,
-)
+from tests.unit.listener_world import NAMESPACE, World, until
+from tests.unit.running_listener import listener
+from tests.unit.scripted_api_server import ScriptedApiServer, ScriptedReply, SeenRequest, scripted_api_server
 
 POD = "/api/v1/namespaces/default/pods/web"
 LOW_ORDER_POINT = bytes(32)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from k3s_daas import attributes, bearer, payload, sealing
+from k3s_daas.contract import usage
 
 SOURCES = Path(__file__).parents[2] / "move" / "sources"
 
@@ -20,9 +21,13 @@ def constant(module: str, name: str) -> int:
 @pytest.mark.parametrize(
     ("module", "name", "ours"),
     [
-        ("k8s_gateway", "MAX_CHUNK_BYTES", payload.CHUNK_BYTES),
+        ("payload", "MAX_CHUNK_BYTES", payload.CHUNK_BYTES),
+        ("k8s_gateway", "REQUEST_BYTES", usage.REQUEST_BYTES),
+        ("k8s_gateway", "DEPOSIT_PER_BYTE", usage.DEPOSIT_PER_BYTE),
+        ("usage", "MINUTE_MS", usage.MINUTE_MS),
+        ("usage", "DAY_MS", usage.DAY_MS),
         ("claims", "MAX_VALIDITY_MS", bearer.MAX_VALIDITY_MS),
-        ("cluster", "HPKE_KEY_BYTES", sealing.PUBLIC_KEY_BYTES),
+        ("executor", "HPKE_KEY_BYTES", sealing.PUBLIC_KEY_BYTES),
         ("attributes", "MAX_GROUP", attributes.MAX_GROUP_CHARS),
         ("attributes", "MAX_VERSION", attributes.MAX_SEGMENT_CHARS),
         ("attributes", "MAX_RESOURCE", attributes.MAX_SEGMENT_CHARS),
@@ -37,5 +42,5 @@ def test_both_sides_have_the_same_bounds(module: str, name: str, ours: int) -> N
 
 def test_the_contract_takes_as_many_chunks_as_we_cut() -> None:
     chunks = payload.split(bytes(payload.MAX_CIPHERTEXT_BYTES))
-    assert len(chunks) <= constant("k8s_gateway", "MAX_CHUNKS")
+    assert len(chunks) <= constant("payload", "MAX_CHUNKS")
     assert constant("policy", "MAX_INLINE_BYTES") >= payload.MAX_CIPHERTEXT_BYTES

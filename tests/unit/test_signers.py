@@ -14,9 +14,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from moto import mock_aws
 
 from k3s_daas.errors import ConfigurationError, WireFormatError
-from k3s_daas.sui.digests import blake2b256, signing_digest
+from k3s_daas.sui.digests import blake2b256, personal_message_digest, signing_digest
 from k3s_daas.sui.kms import KmsSigner
-from k3s_daas.sui.signers import SECP256K1_ORDER, SECP256R1_ORDER, FileSigner, verify_signature
+from k3s_daas.sui.signers import (
+    SECP256K1_ORDER,
+    SECP256R1_ORDER,
+    FileSigner,
+    verify_personal_message,
+    verify_signature,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
@@ -97,6 +103,26 @@ def test_a_kms_signature_is_one_that_sui_accepts(kms: "KMSClient") -> None:
         signature = signer.sign(transaction)
         assert len(signature) == 1 + 64 + 33
         verify_signature(transaction, signature, signer.public_key)
+        message_signature = signer.sign_personal_message(transaction)
+        verify_personal_message(transaction, message_signature, signer.public_key)
+
+
+def test_a_personal_message_is_hashed_behind_its_intent_and_length() -> None:
+    assert personal_message_digest(b"abc") == blake2b256(b"\x03\x00\x00" + b"\x03" + b"abc")
+    long = bytes(200)
+    assert personal_message_digest(long) == blake2b256(b"\x03\x00\x00" + b"\xc8\x01" + long)
+
+
+def test_a_signature_over_a_message_is_none_over_a_transaction(tmp_path: Path) -> None:
+    signer = FileSigner.generate(tmp_path / "key")
+    over_message = signer.sign_personal_message(TRANSACTION)
+    verify_personal_message(TRANSACTION, over_message, signer.public_key)
+    with pytest.raises(WireFormatError):
+        verify_signature(TRANSACTION, over_message, signer.public_key)
+    with pytest.raises(WireFormatError):
+        verify_personal_message(TRANSACTION, signer.sign(TRANSACTION), signer.public_key)
+    with pytest.raises(WireFormatError):
+        verify_personal_message(TRANSACTION + b"!", over_message, signer.public_key)
 
 
 @pytest.mark.parametrize("spec", ["ECC_NIST_P256", "RSA_2048"])

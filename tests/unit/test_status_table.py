@@ -20,6 +20,7 @@ from k3s_daas.errors import (
     SealedDataError,
     TokenError,
     TransactionRefusedError,
+    UntrustedKeyError,
     WireFormatError,
 )
 from k3s_daas.status import Cause, StatusError, abort_name, from_abort, from_error, status_body
@@ -112,6 +113,10 @@ def test_every_abort_has_an_answer_that_names_it(module: str, code: int) -> None
         ("seal", 313, 403, "Forbidden"),
         ("seal", 316, 401, "Unauthorized"),
         ("seal", 318, 401, "Unauthorized"),
+        ("seal", 323, 403, "Forbidden"),
+        ("seal", 324, 429, "TooManyRequests"),
+        ("seal", 325, 429, "TooManyRequests"),
+        ("cluster", 117, 503, "ServiceUnavailable"),
         ("k8s_gateway", 401, 502, "BadGateway"),
         ("k8s_gateway", 404, 504, "Timeout"),
         ("k8s_gateway", 406, 413, "RequestEntityTooLarge"),
@@ -158,6 +163,7 @@ def test_an_abort_that_is_not_ours_says_where_it_came_from() -> None:
         (ConfigurationError("DAAS_X is missing"), 500, "InternalError"),
         (TransactionRefusedError("gas-price", "stale"), 502, "BadGateway"),
         (SealedDataError("altered"), 502, "BadGateway"),
+        (UntrustedKeyError("older"), 502, "BadGateway"),
         (WireFormatError("short"), 502, "BadGateway"),
         (MoveAbortError("seal", 305), 403, "Forbidden"),
         (ValueError("a token: kdaas1.x"), 500, "InternalError"),
@@ -197,6 +203,21 @@ def test_only_what_was_not_submitted_is_worth_a_silent_retry() -> None:
     after = from_error(LedgerUnavailableError("reset"))
     assert (after.code, after.reason, after.retry_after_s) == (504, "Timeout", None)
     assert "may still run" in after.message
+
+
+@pytest.mark.parametrize(("second", "wait"), [(0, 60), (1, 59), (59, 1)])
+def test_a_rate_says_when_the_next_minute_begins(second: int, wait: int) -> None:
+    now_ms = 1_800_000_000_000 // 60_000 * 60_000 + second * 1000 + 999
+    assert from_abort("seal", 324, now_ms=now_ms).retry_after_s == wait
+    assert from_error(MoveAbortError("seal", 324), now_ms=now_ms).retry_after_s == wait
+
+
+def test_nothing_else_is_retried_because_a_minute_is_over() -> None:
+    assert [code for module, code in ABORTS if from_abort(module, code, now_ms=0).retry_after_s] == [324]
+
+
+def test_a_session_names_its_namespaces() -> None:
+    assert from_abort("seal", 323, namespaces="a, b").message.endswith("It admits a, b.")
 
 
 def test_an_abort_names_its_transaction() -> None:

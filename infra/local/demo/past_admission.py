@@ -16,13 +16,16 @@ from k3s_daas.cli.holder import Holder
 from k3s_daas.contract import calls
 from k3s_daas.contract.arguments import SharedRef
 from k3s_daas.contract.attributes import OnChainAttributes
+from k3s_daas.contract.keys import announced_key
+from k3s_daas.contract.objects import ExecutorState
+from k3s_daas.contract.reader import ContractReader
 from k3s_daas.deadlines import Deadlines, DeadlineSettings
 from k3s_daas.envelope import RequestEnvelope
 from k3s_daas.errors import LedgerError, MoveAbortError
 from k3s_daas.ids import new_request_id
 from k3s_daas.payload import split
 from k3s_daas.roots import TrustRoots
-from k3s_daas.sealing import SealingPrivateKey, SealingPublicKey, request_info
+from k3s_daas.sealing import SealingPrivateKey, request_info
 from k3s_daas.sui.grpc import GrpcLedger
 from k3s_daas.sui.kms import KmsSigner
 from k3s_daas.sui.ledger import Ledger
@@ -49,7 +52,8 @@ async def _submit(
         gateway = Wallet(ledger, KmsSigner(aws.kms_client(stack.endpoints.aws), stack.endpoints.kms_key_id))
         cluster = await _shared(ledger, holder.cluster)
         seal = await _shared(ledger, holder.seal)
-        command = _command(roots, holder, attributes, method, path)
+        [executor] = (await ContractReader(ledger, roots).cluster()).executors.values()
+        command = _command(roots, holder, executor, attributes, method=method, path=path)
         await gateway.run(
             lambda builder: calls.execute_command(builder, roots.package_latest, cluster, seal, command)
         )
@@ -61,7 +65,13 @@ async def _submit(
 
 
 def _command(
-    roots: TrustRoots, holder: Holder, attributes: OnChainAttributes, method: str, path: str
+    roots: TrustRoots,
+    holder: Holder,
+    executor: ExecutorState,
+    attributes: OnChainAttributes,
+    *,
+    method: str,
+    path: str,
 ) -> calls.Command:
     now_ms = time.time_ns() // 1_000_000
     token = mint(
@@ -71,12 +81,11 @@ def _command(
         gateway=holder.gateway,
         now_ms=now_ms,
     )
-    [(executor, root)] = roots.executors.items()
     request_id = new_request_id(now_ms)
     reply_key = SealingPrivateKey.generate().public_bytes()
     envelope = RequestEnvelope(method, path, "", (), b"", reply_key)
     info = request_info(holder.cluster, holder.seal, request_id)
-    sealed = SealingPublicKey.from_bytes(root.hpke_public_key).seal(envelope.encode(), info)
+    sealed = announced_key(executor, roots).seal(envelope.encode(), info)
     deadlines = Deadlines.at(now_ms, DeadlineSettings())
     return calls.Command(
         request_id=request_id,
@@ -86,7 +95,7 @@ def _command(
         token_expires_at_ms=token.claims.expires_at_ms,
         claims_signature=token.signature,
         attributes=attributes,
-        executor=executor,
+        executor=executor.address,
         start_by_ms=deadlines.start_by_ms,
         finish_by_ms=deadlines.finish_by_ms,
         answer_by_ms=deadlines.answer_by_ms,

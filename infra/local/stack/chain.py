@@ -1,4 +1,4 @@
-"""Publish the contract on the chain and set up the demo cluster: roles, grants, seals, sessions."""
+"""The demo cluster on the chain, set up as an operator does it, in as few transactions as that takes."""
 
 from __future__ import annotations
 
@@ -7,57 +7,36 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from infra.local.stack.funding import ensure_coins, fund
-from infra.local.stack.roles import DEMO_ROLES, MIST_PER_SUI, OPERATOR, VIEWER, DemoRole
+from infra.local.stack.holders import HOLDERS, Enrolment
+from infra.local.stack.roles import DEMO_POLICY, DEMO_ROLES
 from infra.local.sui.compiler import CompiledPackage
-from k3s_daas.cli.holder import Holder, write_session_key
-from k3s_daas.contract import calls
-from k3s_daas.contract.arguments import SharedRef
-from k3s_daas.errors import LedgerError
-from k3s_daas.roots import ExecutorRoot, TrustRoots
-from k3s_daas.sealing import SealingPrivateKey
-from k3s_daas.sui.ledger import ExecutionOutcome, Ledger
+from k3s_daas.admin.administrator import Administrator
+from k3s_daas.admin.amounts import MIST_PER_SUI
+from k3s_daas.admin.changes import Change
+from k3s_daas.admin.clusters import DUTIES, create_cluster, plan_capability, with_issued
+from k3s_daas.admin.deployment import Deployment
+from k3s_daas.admin.grants import plan_grant
+from k3s_daas.admin.members import Announcement, plan_executor, plan_gateway
+from k3s_daas.admin.paying import Payer
+from k3s_daas.admin.publishing import PackageCode, publish
+from k3s_daas.admin.roles import plan_roles
+from k3s_daas.admin.trust import pin
+from k3s_daas.contract.objects import ClusterState
+from k3s_daas.roots import TrustRoots
+from k3s_daas.sealing import SealingPrivateKey, SealingPublicKey
+from k3s_daas.sui.ledger import OperatorLedger
 from k3s_daas.sui.signers import FileSigner, TransactionSigner
-from k3s_daas.sui.transactions import PtbBuilder
-from k3s_daas.sui.wallet import Wallet, object_ref
+from k3s_daas.sui.wallet import Wallet
 
 LISTENER_NAMESPACE = "daas-system"
 CLUSTER_NAME = "demo"
-DAY_MS = 24 * 3600 * 1000
-
-POLICY = calls.Policy(
-    min_write_stake=MIST_PER_SUI,
-    unbonding_ms=60_000,
-    max_seal_ms=30 * DAY_MS,
-    max_start_ms=60_000,
-    max_finish_ms=600_000,
-    max_answer_ms=1_800_000,
-    response_ttl_ms=3_600_000,
-    max_inline_bytes=96 * 1024,
-)
+SEALS_LAST_MS = 7 * 24 * 3600 * 1000
 
 GAS_ADMIN = 20 * MIST_PER_SUI
 GAS_HOLDER = 2 * MIST_PER_SUI
 GAS_SERVICE = 50 * MIST_PER_SUI
 """Gateway and executor: each transaction in flight reserves its budget."""
-
-
-@dataclass(frozen=True, slots=True)
-class DemoHolder:
-    """Somebody of the demo: his role, and what he stakes (MIST)."""
-
-    name: str
-    role: DemoRole
-    stake: int
-
-
-HOLDERS = (
-    DemoHolder("operator", OPERATOR, MIST_PER_SUI),
-    DemoHolder("viewer", VIEWER, MIST_PER_SUI),
-    DemoHolder("small-stake", OPERATOR, MIST_PER_SUI // 10),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +50,9 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """What was set up: the roots to pin, and each holder's settings file and address."""
+    """What was set up: the deployment, the roots to pin, and each holder's settings file and address."""
 
+    deployment: Deployment
     roots: TrustRoots
     holders: Mapping[str, Path]
     addresses: Mapping[str, bytes]
@@ -81,12 +61,16 @@ class Chain:
 class Bootstrap:
     """Sets up one chain; every step is a transaction whose success is checked."""
 
-    def __init__(self, ledger: Ledger, keys: Path, services: Services, faucet_url: str | None) -> None:
+    def __init__(
+        self, ledger: OperatorLedger, keys: Path, services: Services, faucet_url: str | None
+    ) -> None:
         self._ledger = ledger
         self._keys = keys
         self._services = services
         self._faucet_url = faucet_url
-        self._admin = Wallet(ledger, key_file(keys / "admin.key"))
+        admin = key_file(keys / "admin.key")
+        self._admin = Wallet(ledger, admin)
+        self._payer = Payer(ledger, admin)
 
     async def run(self, package: CompiledPackage, now_ms: Callable[[], int]) -> Chain:
         """Publish and set up.
@@ -99,22 +83,27 @@ class Bootstrap:
             for holder in HOLDERS
         }
         await self._fund(wallets)
-        package_id = await self._publish(package)
-        cluster, cap = await self._create_cluster(package_id)
-        grants_end = now_ms() + POLICY.max_seal_ms
-        await self._configure(package_id, cluster, cap, wallets, grants_end)
-        info = await self._ledger.service_info()
-        roots = self._roots(info.chain_id, package_id, cluster.id)
-        files = await asyncio.gather(
-            *(
-                self._enrol(holder, wallets[holder.name], package_id, cluster, now_ms() + 7 * DAY_MS)
-                for holder in HOLDERS
-            )
+        deployment = await self._deploy(package)
+        administrator = Administrator(self._ledger, self._payer, deployment)
+        bare = await administrator.cluster()
+        addresses = {name: wallet.address for name, wallet in wallets.items()}
+        grants_end = now_ms() + DEMO_POLICY.max_seal_ms
+        outcomes = await administrator.apply(self._changes(bare, addresses, grants_end))
+        enrolment = Enrolment(
+            self._ledger,
+            deployment.package_latest,
+            bare.ref,
+            self._services.gateway.address,
+            now_ms() + SEALS_LAST_MS,
+        )
+        holders, _ = await asyncio.gather(
+            self._enrol(enrolment, wallets), self._announce(deployment, await administrator.cluster())
         )
         return Chain(
-            roots,
-            {holder.name: file for holder, file in zip(HOLDERS, files, strict=True)},
-            {name: wallet.address for name, wallet in wallets.items()},
+            with_issued(deployment, outcomes),
+            await self._roots(deployment, administrator),
+            holders,
+            addresses,
         )
 
     async def _fund(self, wallets: Mapping[str, Wallet]) -> None:
@@ -129,150 +118,56 @@ class Bootstrap:
         await ensure_coins(self._admin, needed, self._faucet_url)
         await fund(self._admin, balances, coins)
 
-    async def _publish(self, package: CompiledPackage) -> bytes:
-        def compose(builder: PtbBuilder) -> None:
-            upgrade_cap = builder.publish(package.modules, package.dependencies)
-            builder.transfer([upgrade_cap], self._admin.address)
+    async def _deploy(self, package: CompiledPackage) -> Deployment:
+        code = PackageCode(package.modules, package.dependencies, package.digest)
+        info = await self._ledger.service_info()
+        return await create_cluster(
+            self._payer,
+            await publish(self._payer, info.chain_id, code),
+            name=CLUSTER_NAME,
+            listener_namespace=LISTENER_NAMESPACE,
+            policy=DEMO_POLICY,
+        )
 
-        return created(await self._admin.run(compose), "package")
+    def _changes(
+        self, cluster: ClusterState, holders: Mapping[str, bytes], grants_end_ms: int
+    ) -> list[Change]:
+        """Duties, members, roles and grants: small enough for one transaction."""
+        roles = [role.name for role in DEMO_ROLES]
+        return [
+            *(plan_capability(duty, self._admin.address) for duty in DUTIES),
+            *plan_gateway(cluster, self._services.gateway.address, registered=True),
+            *plan_executor(cluster, self._services.executor.address, registered=True),
+            *plan_roles(cluster.roles, DEMO_ROLES).changes,
+            *(
+                change
+                for holder in HOLDERS
+                for change in plan_grant(roles, [], holders[holder.name], holder.role, grants_end_ms)
+            ),
+        ]
 
-    async def _create_cluster(self, package: bytes) -> tuple[SharedRef, bytes]:
-        outcome = await self._admin.run(
-            lambda builder: calls.create_cluster(
-                builder,
-                package,
-                name=CLUSTER_NAME,
-                listener_namespace=LISTENER_NAMESPACE,
-                policy=POLICY,
-                admin=self._admin.address,
+    async def _enrol(self, enrolment: Enrolment, wallets: Mapping[str, Wallet]) -> dict[str, Path]:
+        """Everybody at once: their transactions share nothing but the cluster, which they only read."""
+        files = await asyncio.gather(
+            *(enrolment.enrol(holder, wallets[holder.name], self._keys) for holder in HOLDERS)
+        )
+        return {holder.name: file for holder, file in zip(HOLDERS, files, strict=True)}
+
+    async def _announce(self, deployment: Deployment, cluster: ClusterState) -> None:
+        """The executor's own transaction: the key that bodies are sealed for from now on."""
+        executor = self._services.executor
+        announcement = Announcement.following(cluster, executor.address)
+        key = SealingPublicKey.from_bytes(self._services.sealing.public_bytes())
+        await Payer(self._ledger, executor).run(
+            lambda builder: announcement.add_to(
+                builder, deployment.package_latest, cluster, signer=executor, key=key
             )
         )
-        cluster = await self._shared(created(outcome, "::cluster::Cluster"))
-        return cluster, created(outcome, "::cluster::ClusterCap")
 
-    async def _configure(
-        self, package: bytes, cluster: SharedRef, cap: bytes, wallets: Mapping[str, Wallet], grants_end: int
-    ) -> None:
-        """Gateway, executor, roles and grants, in one transaction."""
-        cap_object = await self._ledger.get_object(cap)
-        if cap_object is None:
-            raise LedgerError("the cluster's capability cannot be read: is the endpoint behind?")
-        cap_ref = object_ref(cap_object)
-
-        def compose(builder: PtbBuilder) -> None:
-            capability = builder.owned(cap_ref)
-            calls.add_gateway(builder, package, cluster, capability, self._services.gateway.address)
-            calls.add_executor(
-                builder,
-                package,
-                cluster,
-                capability,
-                executor=self._services.executor.address,
-                hpke_key=self._services.sealing.public_bytes(),
-            )
-            for demo_role in DEMO_ROLES:
-                role = demo_role.role
-                calls.define_role(
-                    builder,
-                    package,
-                    cluster,
-                    capability,
-                    name=role.name,
-                    priority=role.priority,
-                    stake=role.stake,
-                    is_open=role.open,
-                )
-                for rule in role.rules:
-                    calls.add_rule(
-                        builder,
-                        package,
-                        cluster,
-                        capability,
-                        role=role.name,
-                        verbs=rule.verbs,
-                        api_groups=rule.api_groups,
-                        resources=rule.resources,
-                        namespaces=rule.namespaces,
-                        resource_names=rule.resource_names,
-                        non_resource_urls=rule.non_resource_urls,
-                    )
-            for holder in HOLDERS:
-                calls.grant(
-                    builder,
-                    package,
-                    cluster,
-                    capability,
-                    holder=wallets[holder.name].address,
-                    role=holder.role.role.name,
-                    expires_at_ms=grants_end,
-                )
-
-        await self._admin.run(compose)
-
-    async def _enrol(
-        self, holder: DemoHolder, wallet: Wallet, package: bytes, cluster: SharedRef, expires_at_ms: int
-    ) -> Path:
-        """The holder's own two transactions: stake, then open a session; returns his settings file."""
-        [coin] = await wallet.coins()
-        staked = await wallet.run(
-            lambda builder: calls.stake(
-                builder,
-                package,
-                cluster,
-                role=holder.role.role.name,
-                coin=builder.owned(object_ref(coin)),
-                amount=holder.stake,
-                expires_at_ms=expires_at_ms,
-            )
-        )
-        seal = await self._shared(created(staked, "::seal::SealToken"))
-        session_key = Ed25519PrivateKey.generate()
-        await wallet.run(
-            lambda builder: calls.open_session(
-                builder,
-                package,
-                cluster,
-                seal,
-                session_key=session_key.public_key().public_bytes_raw(),
-                expires_at_ms=expires_at_ms,
-                read_only=False,
-            )
-        )
-        key_path = self._keys / f"{holder.name}.session"
-        write_session_key(key_path, session_key)
-        settings = self._keys / f"{holder.name}.json"
-        Holder(cluster.id, seal.id, self._services.gateway.address, key_path).save(settings)
-        return settings
-
-    async def _shared(self, object_id: bytes) -> SharedRef:
-        found = await self._ledger.get_object(object_id)
-        if found is None:
-            raise LedgerError("an object that was just shared cannot be read: is the endpoint behind?")
-        return SharedRef.of(found)
-
-    def _roots(self, chain_id: str, package: bytes, cluster: bytes) -> TrustRoots:
+    async def _roots(self, deployment: Deployment, administrator: Administrator) -> TrustRoots:
         services = self._services
-        executor = ExecutorRoot(services.executor.public_key, services.sealing.public_bytes())
-        return TrustRoots(
-            chain_id=chain_id,
-            package_original=package,
-            package_latest=package,
-            cluster=cluster,
-            gateways={services.gateway.address: services.gateway.public_key},
-            executors={services.executor.address: executor},
-        )
-
-
-def created(outcome: ExecutionOutcome, type_suffix: str) -> bytes:
-    """The id of the one object of a type that a transaction created.
-
-    Raises:
-        LedgerError: there is not exactly one.
-    """
-    found = [item.id for item in outcome.created if item.type_tag.endswith(type_suffix)]
-    if len(found) != 1:
-        raise LedgerError(f"transaction {outcome.digest} created {len(found)} objects of {type_suffix}")
-    return found[0]
+        cluster = await administrator.cluster()
+        return pin(deployment, cluster, [services.gateway.public_key], [services.executor.public_key])
 
 
 def key_file(path: Path) -> FileSigner:

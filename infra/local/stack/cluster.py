@@ -13,7 +13,7 @@ from kubernetes import client, config
 from infra.kubernetes.rbac import apply, listener_manifests
 from infra.local.stack.kubeconfigs import token_kubeconfig
 from infra.local.stack.processes import StackError
-from infra.local.stack.roles import DEMO_ROLES
+from infra.local.stack.roles import CLUSTER_ROLES
 
 SERVICE_ACCOUNT = "daas-listener"
 TOKEN_SECONDS = 7 * 24 * 3600
@@ -42,9 +42,8 @@ def prepare_cluster(admin: Path, namespace: str, owners: Sequence[str], target: 
         StackError: the kubeconfig cannot be used, or its cluster cannot be reached or refuses.
     """
     api = _connect(admin)
-    bindings = {demo.role.name: demo.cluster_role for demo in DEMO_ROLES}
     try:
-        apply(api, listener_manifests(namespace, list(owners), bindings))
+        apply(api, listener_manifests(namespace, list(owners), CLUSTER_ROLES))
         token = _service_account_token(api, namespace)
     except urllib3.exceptions.HTTPError as error:
         raise _unreachable(admin, error) from None

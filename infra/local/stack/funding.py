@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import urllib3
 
 from infra.local.stack.processes import StackError
-from infra.local.stack.roles import MIST_PER_SUI
+from k3s_daas.admin.amounts import MIST_PER_SUI
 from k3s_daas.contract import calls
 from k3s_daas.ids import to_hex
 from k3s_daas.sui.transactions import GAS_COIN, PtbBuilder

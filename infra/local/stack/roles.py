@@ -1,95 +1,19 @@
-"""The roles of the demo cluster: what the contract allows, and the ClusterRole behind each in Kubernetes."""
+"""The demo cluster as its files describe it: roles, their ClusterRoles in Kubernetes, and the policy."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from pathlib import Path
 
-from k3s_daas.rbac import Role, Rule
+from k3s_daas.admin.policy_file import load_policy
+from k3s_daas.admin.roles_file import load_roles
 
-MIST_PER_SUI = 1_000_000_000
+_HERE = Path(__file__).parent
 
-READ = ("get", "list", "watch")
-_DISCOVERY = Rule(
-    verbs=("get",),
-    non_resource_urls=(
-        "/api",
-        "/api/*",
-        "/apis",
-        "/apis/*",
-        "/openapi/*",
-        "/version",
-        "/healthz",
-        "/livez",
-        "/livez/*",
-        "/readyz",
-        "/readyz/*",
-    ),
-)
-_REVIEWS = Rule(
-    verbs=("create",),
-    api_groups=("authorization.k8s.io", "authentication.k8s.io"),
-    resources=("selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class DemoRole:
-    """A role of the contract, and the ClusterRole that its group is bound to in Kubernetes."""
-
-    role: Role
-    cluster_role: str
-
-
-OPERATOR = DemoRole(
-    Role(
-        name="operator",
-        priority=5,
-        stake=MIST_PER_SUI,
-        open=False,
-        rules=(
-            Rule(verbs=("*",), api_groups=("*",), resources=("*",)),
-            # What no wildcard covers must be named.
-            Rule(verbs=("create",), api_groups=("",), resources=("serviceaccounts/token",)),
-            _DISCOVERY,
-        ),
-    ),
-    cluster_role="cluster-admin",
-)
-
-VIEWER = DemoRole(
-    Role(
-        name="viewer",
-        priority=3,
-        stake=0,
-        open=False,
-        rules=(
-            Rule(
-                verbs=READ,
-                api_groups=("",),
-                resources=(
-                    "configmaps",
-                    "endpoints",
-                    "events",
-                    "namespaces",
-                    "persistentvolumeclaims",
-                    "pods",
-                    "pods/log",
-                    "pods/status",
-                    "replicationcontrollers",
-                    "serviceaccounts",
-                    "services",
-                ),
-            ),
-            Rule(
-                verbs=READ,
-                api_groups=("apps", "autoscaling", "batch", "networking.k8s.io", "policy"),
-                resources=("*",),
-            ),
-            _REVIEWS,
-            _DISCOVERY,
-        ),
-    ),
-    cluster_role="view",
-)
-
-DEMO_ROLES = (OPERATOR, VIEWER)
+_SPECS = load_roles(_HERE / "roles.yaml")
+DEMO_ROLES = tuple(spec.role for spec in _SPECS)
+CLUSTER_ROLES: Mapping[str, str] = {
+    spec.role.name: spec.cluster_role for spec in _SPECS if spec.cluster_role is not None
+}
+"""Role of the contract to the ClusterRole that its group is bound to."""
+DEMO_POLICY = load_policy(_HERE / "policy.yaml")

@@ -106,6 +106,7 @@ class Stack:
         chain = asyncio.run(self._set_up_chain(sui_url, services, faucet_url, package))
         roots = self._state / "roots.json"
         chain.roots.dump(roots)
+        chain.deployment.save(self._state / "daas.json")
         self._say("starting the listener and the gateway")
         listener_kubeconfig = prepare_cluster(
             admin_kubeconfig,
@@ -253,16 +254,17 @@ class Stack:
 
 
 def compiled_contract() -> CompiledPackage:
-    """The contract's bytecode: what ``make move`` wrote, or compiled now.
+    """The contract's bytecode: what ``make move`` wrote, or compiled now if a source is newer.
 
     Raises:
         StackError: it does not compile, or there is no compiler.
     """
-    built = REPOSITORY / "build" / "move" / "bytecode.json"
+    built, package = REPOSITORY / "build" / "move" / "bytecode.json", REPOSITORY / "move"
+    sources = (package / "Move.toml", *(package / "sources").glob("*.move"))
     try:
-        if built.exists():
+        if built.exists() and all(built.stat().st_mtime >= path.stat().st_mtime for path in sources):
             return CompiledPackage.from_json(built.read_text())
-        return compile_package(REPOSITORY / "move")
+        return compile_package(package)
     except CompileError as error:
         raise StackError(f"the contract does not compile: {error}") from None
 

@@ -10,14 +10,18 @@ Simulated, in Python (``ledger/``)
     One process is the whole network: there are no validators, no consensus, no committee signatures. Finality
     and checkpoints are timers. Epochs change on demand only. The checks that validators make before and after
     execution (owners, versions, locks, shared objects, sizes, pure arguments) are written anew.
-    Gas: computation is what the local VM reports, in Sui's buckets; storage deposits follow Sui's formula.
+    Gas: computation is estimated from what the local VM reports of a call (``ledger/gas.py``); storage
+    deposits follow Sui's formula.
+    Upgrades of packages: versions, linkage, type origins and the rules of compatibility (``vm/versions.py``,
+    ``bytecode/compatibility.py``); the VM runs what it is given under a package's first id.
     Coin commands, ``send_funds`` and ``redeem_funds`` are the ledger's, not the VM's.
     The Clock moves with the ledger's clock, and its version does not.
 
 Not there (refused, never ignored)
-    Sponsored transactions, multisig, zkLogin and passkeys, receiving objects, package upgrades, randomness,
-    deny lists, party objects, staking, system transactions, authenticated event streams, resolution of
-    incomplete transactions, gas reservations that pose as coins, values other than objects lent as ``&mut``.
+    Sponsored transactions, multisig, zkLogin and passkeys, receiving objects, upgrades under another policy
+    than ``compatible``, randomness, deny lists, party objects, staking, system transactions, authenticated
+    event streams, resolution of incomplete transactions, gas reservations that pose as coins, values other
+    than objects lent as ``&mut``.
     Services without a handler answer UNIMPLEMENTED.
 
 Nothing here knows the contracts that run on it. State lives in memory and ends with the process.

@@ -24,6 +24,7 @@ from .ledger.transactions import (
     SharedObject,
     SplitCoins,
     TransferObjects,
+    Upgrade,
     ValidDuring,
     Withdrawal,
 )
@@ -102,6 +103,12 @@ class TransactionBuilder:
     def publish(self, modules: Sequence[bytes], dependencies: Sequence[bytes]) -> Argument:
         """Publish a package; the result is its ``UpgradeCap``."""
         return self._command(Publish(tuple(modules), tuple(dependencies)))
+
+    def upgrade(
+        self, package: bytes, ticket: Argument, modules: Sequence[bytes], dependencies: Sequence[bytes]
+    ) -> Argument:
+        """Upgrade a package with an ``UpgradeTicket``; the result is the ``UpgradeReceipt``."""
+        return self._command(Upgrade(tuple(modules), tuple(dependencies), package, ticket))
 
     def build(
         self,

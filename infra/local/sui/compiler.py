@@ -22,13 +22,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .framework import FrameworkError, framework_stubs
 from .paths import build_directory, write_atomically
 
 MINIMUM_NODE = 18
 TOOLCHAIN = Path(__file__).parent / "toolchain"
-_TOOLCHAIN_FILES = ("package.json", "package-lock.json", ".npmrc", "compile.mjs")
+_TOOLCHAIN_FILES = ("package.json", "package-lock.json", ".npmrc", "framework.mjs", "compile.mjs", "test.mjs")
 _COMPILE_SECONDS = 300
 
 
@@ -109,33 +110,48 @@ def compile_sources(
 
     Raises: as :func:`compile_package`.
     """
-    node = _find_node()
-    toolchain = _installed_toolchain()
     try:
-        request = {"files": dict(files), "framework": framework or framework_stubs()}
+        framework = framework or framework_stubs()
     except FrameworkError as error:
         raise ToolchainError(str(error)) from error
-    with tempfile.TemporaryDirectory(prefix="move-compile-") as scratch:
-        request_path, reply_path = Path(scratch, "request.json"), Path(scratch, "reply.json")
-        request_path.write_text(json.dumps(request))
-        ran = _run([node, str(toolchain / "compile.mjs"), str(request_path), str(reply_path)])
-        if not reply_path.exists():
-            raise CompileError(f"the Move compiler ended without a result:\n{_output_of(ran)}")
-        reply = json.loads(reply_path.read_text())
-    if "error" in reply:
-        raise CompileError(reply["error"].strip())
+    reply = run_in_node("compile.mjs", {"files": dict(files), "framework": framework})
     return CompiledPackage.from_json(json.dumps(reply), reply["warnings"])
 
 
+def run_in_node(script: str, request: Mapping[str, object]) -> dict[str, Any]:
+    """Let a script of the toolchain answer a request; both are described in the script.
+
+    Raises: as :func:`compile_package`.
+    """
+    node = _find_node()
+    toolchain = _installed_toolchain()
+    with tempfile.TemporaryDirectory(prefix="move-compile-") as scratch:
+        request_path, reply_path = Path(scratch, "request.json"), Path(scratch, "reply.json")
+        request_path.write_text(json.dumps(request))
+        ran = run_tool([node, str(toolchain / script), str(request_path), str(reply_path)])
+        if not reply_path.exists():
+            raise CompileError(f"the Move compiler ended without a result:\n{output_of(ran)}")
+        reply: dict[str, Any] = json.loads(reply_path.read_text())
+    if "error" in reply:
+        raise CompileError(reply["error"].strip())
+    return reply
+
+
 def _compile_with_command_line(sui: str, source_dir: Path) -> CompiledPackage:
-    # In a copy: the command line writes Move.lock and build/ beside the sources.
+    with package_copy(source_dir) as package:
+        ran = run_tool([sui, "move", "build", "--dump-bytecode-as-base64", "--path", str(package)])
+    if ran.returncode:
+        raise CompileError(output_of(ran))
+    return CompiledPackage.from_json(ran.stdout[ran.stdout.find("{") :], ran.stderr)
+
+
+@contextmanager
+def package_copy(source_dir: Path) -> Iterator[Path]:
+    """A package for the command line, which writes ``Move.lock`` and ``build/`` beside the sources."""
     with tempfile.TemporaryDirectory(prefix="move-compile-") as scratch:
         package = Path(scratch, source_dir.resolve().name)
         shutil.copytree(source_dir, package, ignore=shutil.ignore_patterns("build", ".git"))
-        ran = _run([sui, "move", "build", "--dump-bytecode-as-base64", "--path", str(package)])
-    if ran.returncode:
-        raise CompileError(_output_of(ran))
-    return CompiledPackage.from_json(ran.stdout[ran.stdout.find("{") :], ran.stderr)
+        yield package
 
 
 def _find_node() -> str:
@@ -143,7 +159,7 @@ def _find_node() -> str:
     node = shutil.which("node")
     if node is None:
         raise ToolchainError(f"compiling Move needs Node, which is not on PATH: {hint}")
-    version = _run([node, "--version"]).stdout.strip()
+    version = run_tool([node, "--version"]).stdout.strip()
     major = re.match(r"v(\d+)\.", version)
     if major is None or int(major[1]) < MINIMUM_NODE:
         raise ToolchainError(
@@ -168,9 +184,9 @@ def _installed_toolchain() -> Path:
             raise ToolchainError("installing the Move compiler needs npm, which comes with Node")
         for name, data in contents.items():
             write_atomically(installed / name, data)
-        ran = _run([npm, "ci", "--ignore-scripts", "--loglevel=error"], installed)
+        ran = run_tool([npm, "ci", "--ignore-scripts", "--loglevel=error"], installed)
         if ran.returncode:
-            raise ToolchainError(f"npm could not install the Move compiler:\n{_output_of(ran)}")
+            raise ToolchainError(f"npm could not install the Move compiler:\n{output_of(ran)}")
         complete.touch()
     return installed
 
@@ -184,7 +200,11 @@ def _exclusive(lock: Path) -> Iterator[None]:
         yield
 
 
-def _run(command: list[str], directory: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run_tool(command: list[str], directory: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a compiler to its end, whatever its exit code.
+
+    Raises: CompileError if it does not end, ToolchainError if it does not start.
+    """
     environment = {**os.environ, "NO_COLOR": "1", "FORCE_COLOR": "0"}
     try:
         return subprocess.run(
@@ -202,7 +222,8 @@ def _run(command: list[str], directory: Path | None = None) -> subprocess.Comple
         raise ToolchainError(f"{command[0]} could not be started: {error.strerror}") from error
 
 
-def _output_of(ran: subprocess.CompletedProcess[str]) -> str:
+def output_of(ran: subprocess.CompletedProcess[str]) -> str:
+    """What it printed, on either stream."""
     return "\n".join(part.strip() for part in (ran.stdout, ran.stderr) if part.strip())
 
 

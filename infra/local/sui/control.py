@@ -7,7 +7,8 @@
 ``GET /ports``                              gRPC ports
 ``GET|PUT /ports/<port> {setting: value}``  misbehaviour of a port (:class:`.rpc.misbehaviour.Misbehaviour`)
 ``POST /ports/<port>/drop``                 cut its connections
-``GET /counters``                           calls by method, transactions, events, objects, bytes stored
+``GET /counters``                           calls by method, transactions and what they cost, bytes stored
+``GET /transactions/<digest>``              what a final transaction cost: bytes of objects and events, MIST
 =========================================  ==========================================================
 """
 
@@ -21,6 +22,7 @@ from typing import Any
 
 from .http_json import HttpError
 from .ledger.clock import ManualClock
+from .ledger.digests import hex_address, parse_base58
 from .ledger.ledger import Ledger
 from .rpc.endpoint import Endpoint
 from .rpc.misbehaviour import Misbehaviour
@@ -60,6 +62,8 @@ class Control:
                 return {}
             case "GET", ["counters"]:
                 return counters(self._ledger, self._calls)
+            case "GET", ["transactions", digest]:
+                return self._numbers(digest)
         raise HttpError(HTTPStatus.NOT_FOUND, f"{method} {path} is not known here")
 
     def _manual_clock(self) -> ManualClock:
@@ -69,6 +73,20 @@ class Control:
                 "the chain follows the system's clock; start it with --clock-ms to set it",
             )
         return self._ledger.clock
+
+    def _numbers(self, digest: str) -> dict[str, Any]:
+        try:
+            executed = self._ledger.transactions.get(parse_base58(digest))
+        except ValueError as error:
+            raise HttpError(HTTPStatus.BAD_REQUEST, f"{digest} is no transaction digest") from error
+        if executed is None or executed.numbers is None:
+            raise HttpError(HTTPStatus.NOT_FOUND, f"no final transaction has the digest {digest}")
+        numbers = executed.numbers
+        return asdict(numbers) | {
+            "objects": [asdict(one) | {"id": hex_address(one.id)} for one in numbers.objects],
+            "stored_bytes": numbers.stored_bytes,
+            "event_bytes": numbers.event_bytes,
+        }
 
     def _endpoint(self, port: str) -> Endpoint:
         endpoint = self._endpoints.get(int(port))

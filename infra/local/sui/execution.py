@@ -55,7 +55,7 @@ class TxFrame:
 
 @dataclass(frozen=True, slots=True)
 class MoveCall:
-    """One command: ``package`` is the 32-byte id that was called (the storage id)."""
+    """One command: ``package`` is the 32-byte id of the version that was called."""
 
     package: bytes
     module: str
@@ -153,14 +153,38 @@ class FunctionSignature:
 
 
 @dataclass(frozen=True, slots=True)
+class Linked:
+    """The version of a dependency that a package runs with."""
+
+    id: bytes
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class PackageInterface:
-    """Module -> function -> signature of one published package, and its bytecode as published."""
+    """Module -> function -> signature of one published package, and its bytecode as published.
+
+    A package has two ids: ``id``, under which this version is stored and called, and ``runtime_id``, which
+    its first version was given and which the bytecode of every version names. Type tags name the version that
+    introduced the type (``type_origins``); signatures are written with type tags.
+    """
 
     id: bytes
     modules: Mapping[str, bytes]
     functions: Mapping[str, Mapping[str, FunctionSignature]] = field(default_factory=dict)
     initializers: tuple[str, ...] = ()
     """Modules with an ``init`` function, in publication order."""
+    original: bytes = b""
+    """The first version's id; empty in the first version itself."""
+    version: int = 1
+    type_origins: Mapping[tuple[str, str], bytes] = field(default_factory=dict)
+    """(module, datatype) -> id of the version that introduced it."""
+    linkage: Mapping[bytes, Linked] = field(default_factory=dict)
+    """Runtime id of every dependency -> its version."""
+
+    @property
+    def runtime_id(self) -> bytes:
+        return self.original or self.id
 
 
 class MoveAbortError(Exception):
@@ -174,7 +198,14 @@ class MoveAbortError(Exception):
 
 
 class MoveExecutionError(Exception):
-    """Every other failure of a call: unknown function, wrong type, bad bytes, out of gas."""
+    """Every other failure: unknown function, wrong type, bad bytes, out of gas, modules that do not link.
+
+    ``kind`` is Sui's ``ExecutionErrorKind`` where the VM knows it.
+    """
+
+    def __init__(self, message: str, *, kind: str | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class MoveVm(Protocol):
@@ -182,12 +213,24 @@ class MoveVm(Protocol):
 
     1. A call is deterministic and keeps no state between calls: all it may read is in the arguments.
     2. The bytecode that runs is the published bytecode; what is patched for execution is stated and asserted.
-    3. ``publish`` links a package so that it can be called by its id; it runs no ``init``.
+    3. ``publish`` links a package so that it can be called by its id; it runs no ``init`` and does not ask
+       whether an upgrade is allowed.
+    4. Every type tag that goes in or comes out names the version of a package that introduced the type.
     """
 
     def publish(
-        self, package: bytes, modules: Sequence[bytes], dependencies: Sequence[bytes]
-    ) -> PackageInterface: ...
+        self,
+        package: bytes,
+        modules: Sequence[bytes],
+        dependencies: Sequence[bytes],
+        previous: PackageInterface | None = None,
+    ) -> PackageInterface:
+        """Link modules at ``package``, as the next version of ``previous`` if that is given.
+
+        Raises:
+            MoveExecutionError: they cannot be linked, or not be called.
+        """
+        ...
 
     async def call(
         self,

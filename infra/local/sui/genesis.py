@@ -28,7 +28,8 @@ def _package(address: bytes, modules: dict[str, bytes]) -> PackageInterface:
         name: {f.name: _signature(f, interfaces) for f in interface.functions.values()}
         for name, interface in interfaces.items()
     }
-    return PackageInterface(address, modules, functions)
+    origins = {(name, datatype): address for name, one in interfaces.items() for datatype in one.datatypes}
+    return PackageInterface(address, modules, functions, type_origins=origins)
 
 
 def _signature(function: FunctionDeclaration, siblings: dict[str, ModuleInterface]) -> FunctionSignature:

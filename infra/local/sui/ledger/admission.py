@@ -87,8 +87,8 @@ class Admission:
                     packages = (package,)
                 case Publish(_, dependencies):
                     packages = dependencies
-                case Upgrade():
-                    raise unimplemented("Package upgrades are not simulated; publish a new package.")
+                case Upgrade(_, dependencies, package):
+                    packages = (package, *dependencies)
             for package_id in packages:
                 stored = self._store.get(package_id)
                 if (stored is None or stored.package is None) and any(package_id[:-1]):

@@ -28,6 +28,7 @@ from .bcs import BcsError, Reader
 from .datatypes import Datatypes, UnknownTypeError, is_pure_type
 from .digests import hex_address, parse_address
 from .errors import AbortDetail, ExecutionFailedError, bad_argument
+from .gas import call_units
 from .objects import IMMUTABLE, OwnerKind, address_owner, shared_since
 from .transactions import CallCommand
 from .type_tags import parsed
@@ -63,14 +64,15 @@ class Caller:
         """
         package = self._package(command.package)
         signature = _signature(package, command)
-        parameters = self._parameters(signature, command)
+        types = tuple(map(self._datatypes.defining, command.type_arguments))
+        parameters = self._parameters(signature, command, types)
         places = [arguments.place(a, position) for position, a in enumerate(command.arguments)]
         self._check_aliases(places, parameters)
         inputs = tuple(
             self._input(arguments, place, position, parameter)
             for position, (place, parameter) in enumerate(zip(places, parameters, strict=True))
         )
-        call = MoveCall(command.package, command.module, command.function, command.type_arguments, inputs)
+        call = MoveCall(command.package, command.module, command.function, types, inputs)
         outcome = await self.run(call, places)
         return tuple(
             result(returned.type_tag, returned.contents, is_object=returned.is_object)
@@ -97,7 +99,7 @@ class Caller:
         except MoveExecutionError as error:
             raise ExecutionFailedError("MOVE_PRIMITIVE_RUNTIME_ERROR", str(error)) from error
         workspace.ids_created = outcome.ids_created
-        workspace.gas_units += outcome.gas_units
+        workspace.gas_units += call_units(outcome.gas_units)
         self._take_over(outcome, {place.id: place for place in values if place.is_object})
         for event in outcome.events:
             workspace.events.append(
@@ -111,7 +113,9 @@ class Caller:
             raise ExecutionFailedError("FUNCTION_NOT_FOUND", f"{hex_address(package_id)} is not a package")
         return stored.package
 
-    def _parameters(self, signature: FunctionSignature, command: CallCommand) -> list[Parameter]:
+    def _parameters(
+        self, signature: FunctionSignature, command: CallCommand, types: tuple[str, ...]
+    ) -> list[Parameter]:
         if len(command.type_arguments) != signature.type_parameters:
             raise ExecutionFailedError(
                 "TYPE_ARITY_MISMATCH",
@@ -127,7 +131,7 @@ class Caller:
         found = []
         for text, is_object in zip(signature.parameters, signature.object_parameters, strict=True):
             use, bare = _use_of(text)
-            type_tag = _TYPE_PARAMETER.sub(lambda m: command.type_arguments[int(m[1])], bare)
+            type_tag = _TYPE_PARAMETER.sub(lambda m: types[int(m[1])], bare)
             found.append(Parameter(use, type_tag, is_object or self._is_object(type_tag)))
         return found
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from . import bcs
+from .counting import TransactionNumbers
 from .digests import hash_named
 from .effects import Effects
 from .gas import GasSummary
@@ -34,6 +35,8 @@ class ExecutedTransaction:
     checkpoint: int | None = None
     checkpoint_ms: int = 0
     index: int = 0
+    numbers: TransactionNumbers | None = None
+    """What it cost; None until it is final."""
 
     @property
     def digest(self) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 from ..bytecode.interface import DatatypeDeclaration, Field, ModuleInterface, Parameter, read_interface
 from ..bytecode.types import Datatype, MoveType, Primitive, TypeParameter, Vector, canonical, substitute
 from ..execution import PackageInterface
+from ..linkage import Linkage, defining_type
 from .bcs import BcsError, Reader
 from .digests import hex_address
 from .type_tags import MOVE_STDLIB, SUI_FRAMEWORK, parsed
@@ -91,10 +92,13 @@ class Datatypes:
     """The datatypes of all published packages."""
 
     def __init__(self) -> None:
+        self._packages: dict[bytes, PackageInterface] = {}
+        self._linkages: dict[bytes, Linkage] = {}
         self._modules: dict[tuple[bytes, str], ModuleInterface] = {}
         self._abilities: dict[str, frozenset[str]] = {}
 
     def register(self, package: PackageInterface) -> None:
+        self._packages[package.id] = package
         for code in package.modules.values():
             self.declare(package.id, read_interface(code))
 
@@ -142,11 +146,25 @@ class Datatypes:
                 return abilities
         return frozenset(_PLAIN)
 
+    def linkage(self, package: bytes) -> Linkage:
+        """The versions that the bytecode of this version of a package names."""
+        known = self._linkages.get(package)
+        if known is None:
+            known = Linkage(self._packages.get, self._packages.get(package))
+            if package in self._packages:
+                self._linkages[package] = known
+        return known
+
+    def defining(self, type_tag: str) -> str:
+        """A canonical type tag with every type under the version of its package that introduced it."""
+        return canonical(defining_type(self._packages.get, parsed(type_tag)))
+
     def fields(self, datatype: Datatype, declared: tuple[Field, ...]) -> tuple[Field, ...]:
-        """Fields with the type's arguments put in, and the module's own zero address by the package's id."""
+        """Fields as type tags, with the type's arguments put in."""
+        linkage = self.linkage(datatype.address)
 
         def concrete(move_type: MoveType) -> MoveType:
-            return _at_home(substitute(move_type, datatype.arguments), datatype.address)
+            return substitute(linkage.defining(move_type), datatype.arguments)
 
         return tuple(Field(field.name, concrete(field.type)) for field in declared)
 
@@ -192,16 +210,6 @@ class Datatypes:
 
     def _walk_fields(self, datatype: Datatype, fields: tuple[Field, ...], reader: Reader) -> dict[str, Any]:
         return {field.name: self.walk(field.type, reader) for field in self.fields(datatype, fields)}
-
-
-def _at_home(move_type: MoveType, home: bytes) -> MoveType:
-    match move_type:
-        case Vector(element):
-            return Vector(_at_home(element, home))
-        case Datatype(address, module, name, arguments):
-            inner = tuple(_at_home(argument, home) for argument in arguments)
-            return Datatype(address if any(address) else home, module, name, inner)
-    return move_type
 
 
 def _utf8(_: Datatypes, __: Datatype, reader: Reader) -> str:

@@ -11,7 +11,7 @@ from enum import Enum
 
 from . import bcs
 from .digests import hash_named
-from .errors import AbortDetail, ArgumentDetail, FailureDetail, SizeDetail
+from .errors import AbortDetail, ArgumentDetail, FailureDetail, SizeDetail, UpgradeDetail
 from .gas import GasSummary
 from .objects import Owner
 from .type_tags import SUI_FRAMEWORK, encode_type, parsed
@@ -37,6 +37,10 @@ ARGUMENT_KINDS = (
     "INVALID_RESULT_ARITY", "INVALID_GAS_COIN_USAGE", "INVALID_VALUE_USAGE", "INVALID_OBJECT_BY_VALUE",
     "INVALID_OBJECT_BY_MUT_REF", "CONSENSUS_OBJECT_OPERATION_NOT_ALLOWED", "INVALID_ARGUMENT_ARITY",
     "INVALID_TRANSFER_OBJECT", "INVALID_MAKE_MOVE_VEC_NON_OBJECT_ARGUMENT", "ARGUMENT_WITHOUT_VALUE",
+)  # fmt: skip
+UPGRADE_KINDS = (
+    "UNABLE_TO_FETCH_PACKAGE", "NOT_A_PACKAGE", "INCOMPATIBLE_UPGRADE", "DIGEST_DOES_NOT_MATCH",
+    "UNKNOWN_UPGRADE_POLICY", "PACKAGE_ID_DOES_NOT_MATCH",
 )  # fmt: skip
 _VERSION_2 = b"\1"
 _INDEXED = {"INDEX_OUT_OF_BOUNDS", "SECONDARY_INDEX_OUT_OF_BOUNDS", "INVALID_RESULT_ARITY"}
@@ -216,4 +220,17 @@ def _encode_failure(failure: Failure) -> bytes:
                 encoded += bcs.u16(subresult or 0)
         case SizeDetail(size, maximum):
             encoded += bcs.u64(size) + bcs.u64(maximum)
+        case UpgradeDetail():
+            encoded += _encode_upgrade(failure.detail)
     return encoded + bcs.option(None if failure.command is None else bcs.u64(failure.command))
+
+
+def _encode_upgrade(detail: UpgradeDetail) -> bytes:
+    """BCS ``PackageUpgradeError``."""
+    encoded = bcs.uleb(UPGRADE_KINDS.index(detail.kind)) + detail.package + detail.ticket
+    match detail.kind:
+        case "DIGEST_DOES_NOT_MATCH":
+            return encoded + bcs.blob(detail.digest)
+        case "UNKNOWN_UPGRADE_POLICY":
+            return encoded + bytes([detail.policy])
+    return encoded

@@ -69,7 +69,18 @@ class SizeDetail:
     maximum: int
 
 
-FailureDetail = AbortDetail | ArgumentDetail | SizeDetail
+@dataclass(frozen=True, slots=True)
+class UpgradeDetail:
+    """Why a package was not upgraded; ``kind`` as in ``PackageUpgradeErrorKind``, the rest by kind."""
+
+    kind: str
+    package: bytes = b""
+    ticket: bytes = b""
+    digest: bytes = b""
+    policy: int = 0
+
+
+FailureDetail = AbortDetail | ArgumentDetail | SizeDetail | UpgradeDetail
 
 
 class ExecutionFailedError(Exception):

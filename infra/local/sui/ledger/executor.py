@@ -42,9 +42,6 @@ from .type_tags import CLOCK_ID, SUI, coin_of
 from .values import Origin, ValuePlace
 from .workspace import Draft, Environment, Event, Workspace
 
-BASE_UNITS = 1
-"""Units of a transaction that runs no Move code; the first bucket covers them."""
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -158,7 +155,7 @@ class Executor:
         }
         replaced = (self._store.get(object_id) for object_id in (*workspace.drafts, *workspace.removed))
         before = sum(stored.storage_rebate for stored in replaced if stored is not None)
-        computation = computation_cost(max(workspace.gas_units, BASE_UNITS), data.gas.price)
+        computation = computation_cost(workspace.gas_units, data.gas.price)
         return _Charge(storage_summary(computation, sum(deposits.values()), before), deposits)
 
     def _conclude(
@@ -211,7 +208,7 @@ class Executor:
             owner = shared_since(lamport)
         return seal_object(
             draft.value,
-            version=1 if draft.package is not None else lamport,
+            version=lamport if draft.package is None else draft.package.version,
             owner=owner,
             previous_transaction=digest,
             storage_rebate=0 if draft.package is not None else deposit,

@@ -1,17 +1,26 @@
-"""Gas: computation in buckets, storage deposits, and who pays.
+"""Gas: computation in steps, storage deposits, and who pays.
 
-An approximation of Sui's rules, in three points. Computation units come from the local VM, which meters less
-than a validator does, and are rounded up to Sui's buckets. Storage costs 76 MIST for each of 100 units per
-metered byte, and 99 % of a deposit comes back when the object changes or ends. The accumulator objects that
-hold address balances on Sui cost nothing here.
+Storage follows Sui's formula: 76 MIST for each of 100 units per metered byte, of which 99 % come back when
+the object changes or ends. (The accumulator objects that hold address balances on Sui cost nothing here.)
+
+Computation is an approximation. Sui sums the units of all commands and rounds up to the next 1,000. The
+local VM tells of each call only the bucket that its units fall in, the work of the driver around it included.
+A call in the smallest bucket (0 to 1,000 units) is counted as 200 units here, any other as the lower bound of
+its bucket plus that; the sum is rounded as on Sui. What validators charge besides (bytes read, written and
+published) is not counted.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-COMPUTATION_BUCKETS = (1_000, 5_000, 10_000, 20_000, 50_000, 200_000, 1_000_000, 5_000_000)
-"""Gas units are rounded up to the next of these."""
+COMPUTATION_STEP = 1_000
+"""Gas units of a transaction are rounded up to a multiple of this."""
+MAX_COMPUTATION = 5_000_000
+CALL_UNITS = 200
+"""What a call is taken for of which the VM only says that it is in the smallest bucket."""
+VM_BUCKETS = (1_000, 5_000, 10_000, 20_000, 50_000, 200_000, 1_000_000, MAX_COMPUTATION)
+"""Upper bounds of the buckets that the VM reports."""
 STORAGE_UNITS_PER_BYTE = 100
 STORAGE_PRICE = 76
 """MIST per storage unit."""
@@ -47,9 +56,15 @@ class GasSummary:
         )
 
 
+def call_units(reported: int) -> int:
+    """Units of a call of which the VM reports this bucket."""
+    return CALL_UNITS + max((bound for bound in VM_BUCKETS if bound < reported), default=0)
+
+
 def computation_cost(units: int, price: int) -> int:
-    bucket = next((bound for bound in COMPUTATION_BUCKETS if units <= bound), COMPUTATION_BUCKETS[-1])
-    return bucket * price
+    """MIST for a transaction; every transaction pays at least one step."""
+    steps = max(1, -(-units // COMPUTATION_STEP))
+    return min(steps * COMPUTATION_STEP, MAX_COMPUTATION) * price
 
 
 def storage_deposit(metered_bytes: int) -> int:

@@ -1,8 +1,9 @@
-"""What is there before the first transaction: the Clock, packages, and coins for the faucet."""
+"""What is there without a transaction: the Clock, packages, coins for the faucet, what tests put there."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..execution import ObjectValue, PackageInterface
 from .coins import coin_contents
@@ -45,6 +46,18 @@ def allocation(chain: bytes, address: bytes, coins: Sequence[int], balance: int)
     if balance:
         writes.balances[address, SUI] = balance
     return writes
+
+
+def rewritten(found: StoredObject, contents: bytes) -> StoredObject:
+    """The object with other contents, everything else (but the digest) as it was."""
+    return seal_object(
+        replace(found.value, contents=contents),
+        version=found.version,
+        owner=found.owner,
+        previous_transaction=found.previous_transaction,
+        storage_rebate=found.storage_rebate,
+        public_transfer=found.public_transfer,
+    )
 
 
 def _seal(

@@ -18,13 +18,14 @@ from .admission import Admission, Claims
 from .checkpoints import CheckpointLog, ExecutedTransaction
 from .clock import LedgerClock, SystemClock
 from .coins import coin_balance
+from .counting import Counters, count
 from .datatypes import Datatypes
 from .digests import base58, hex_address
 from .effects import effects_digest
 from .errors import precondition
 from .executor import Executor, Outcome
 from .gas import MAX_BUDGET
-from .genesis import allocation, initial_objects
+from .genesis import allocation, initial_objects, rewritten
 from .objects import History, ObjectStore, OwnerKind, StoredObject, WriteSet
 from .scheduling import Schedule, Ticket
 from .signatures import authorise
@@ -47,19 +48,6 @@ class LedgerSettings:
     """MIST per gas unit."""
     genesis_seed: bytes = field(default_factory=lambda: secrets.token_bytes(32))
     """Makes the chain id; the same seed, the same chain id (with the same clock)."""
-
-
-@dataclass(slots=True)
-class Counters:
-    """What happened since the start."""
-
-    executed: int = 0
-    failed: int = 0
-    refused: int = 0
-    resubmitted: int = 0
-    simulated: int = 0
-    vm_ms: float = 0.0
-    """Wall time of executions, with waits for the VM."""
 
 
 class Ledger:
@@ -97,7 +85,7 @@ class Ledger:
         self._ticker: asyncio.Task[None] | None = None
         for package in packages:
             self.datatypes.register(package)
-        self._apply_genesis(initial_objects(self.chain_id, packages))
+        self._write_beside(initial_objects(self.chain_id, packages))
 
     @property
     def chain_id(self) -> bytes:
@@ -243,6 +231,9 @@ class Ledger:
         )
 
     def _finalise(self, transaction: ExecutedTransaction, writes: WriteSet) -> None:
+        numbers = count(self.final, transaction.data, transaction.effects, transaction.events, writes)
+        transaction.numbers = numbers
+        self.counters.add(numbers)
         self.final.apply(writes)
         transaction.sequence = self._final_count
         self._final_count += 1
@@ -301,19 +292,36 @@ class Ledger:
         self.close_checkpoint()
         return self.epoch
 
-    # Genesis
+    # Beside transactions
 
-    def _apply_genesis(self, writes: WriteSet) -> None:
+    def _write_beside(self, writes: WriteSet) -> None:
         self._executed.apply(writes)
         self.final.apply(writes)
-        self.history.record(0, writes.objects)
+        self.history.record(self._final_count, writes.objects)
 
     def allocate(self, address: bytes, coins: Sequence[int], balance: int = 0) -> list[StoredObject]:
         """Create SUI (MIST) out of nothing, as genesis does: before the first transaction only."""
         assert not self.transactions, "coins are allocated at genesis"
         writes = allocation(self.chain_id, address, coins, balance)
-        self._apply_genesis(writes)
+        self._write_beside(writes)
         return [stored for stored in writes.objects.values() if stored is not None]
+
+    def rewrite_object(self, object_id: bytes, contents: bytes) -> StoredObject:
+        """Give an object other contents beside every transaction, at its present version.
+
+        For tests that need a state to which no transaction leads, such as what another version of a package
+        left. Nothing checks that the bytes are a value of the object's type.
+
+        Raises:
+            KeyError: there is no such object.
+        """
+        found = self.final.get(object_id)
+        if found is None:
+            raise KeyError(f"there is no object {hex_address(object_id)}")
+        assert not self._in_flight, "no transaction may be using the object"
+        changed = rewritten(found, contents)
+        self._write_beside(WriteSet({object_id: changed}))
+        return changed
 
 
 def _note_outcome(task: asyncio.Task[ExecutedTransaction]) -> None:

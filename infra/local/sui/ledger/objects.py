@@ -18,6 +18,7 @@ from .type_tags import encode_object_type
 PACKAGE_TYPE = "package"
 _METADATA_BYTES = 80
 _MOVE_OBJECT_OVERHEAD_BYTES = 9
+_LINKAGE_BYTES = 32 + 32 + 8
 
 
 class OwnerKind(Enum):
@@ -84,16 +85,16 @@ class StoredObject:
 def metered_bytes(type_tag: str, contents: bytes, package: PackageInterface | None = None) -> int:
     """The size that storage is charged for (``object_size_for_gas_metering``)."""
     if package is not None:
-        return _METADATA_BYTES + sum(len(name) + len(code) for name, code in package.modules.items())
+        modules = sum(len(name) + len(code) for name, code in package.modules.items())
+        origins = sum(len(module) + len(datatype) + 32 for module, datatype in package.type_origins)
+        return _METADATA_BYTES + 8 + modules + origins + len(package.linkage) * _LINKAGE_BYTES
     return _METADATA_BYTES + len(contents) + len(encode_object_type(type_tag)) + _MOVE_OBJECT_OVERHEAD_BYTES
 
 
 def encode_object(stored: StoredObject) -> bytes:
     """BCS ``Object``: its hash is the object's digest."""
     if stored.package is not None:
-        modules = (bcs.text(name) + bcs.blob(code) for name, code in sorted(stored.package.modules.items()))
-        # Type origins and linkage are empty: this ledger does not upgrade packages.
-        data = b"\1" + stored.id + bcs.u64(stored.version) + bcs.vector(modules) + b"\0\0"
+        data = b"\1" + _encode_package(stored.package)
     else:
         data = (
             b"\0"
@@ -105,6 +106,20 @@ def encode_object(stored: StoredObject) -> bytes:
     return (
         data + stored.owner.encode() + bcs.blob(stored.previous_transaction) + bcs.u64(stored.storage_rebate)
     )
+
+
+def _encode_package(package: PackageInterface) -> bytes:
+    """BCS ``MovePackage``."""
+    modules = (bcs.text(name) + bcs.blob(code) for name, code in sorted(package.modules.items()))
+    origins = (
+        bcs.text(module) + bcs.text(datatype) + origin
+        for (module, datatype), origin in package.type_origins.items()
+    )
+    linkage = (
+        runtime + linked.id + bcs.u64(linked.version) for runtime, linked in sorted(package.linkage.items())
+    )
+    identity = package.id + bcs.u64(package.version)
+    return identity + bcs.vector(modules) + bcs.vector(origins) + bcs.vector(linkage)
 
 
 def seal_object(
@@ -246,7 +261,7 @@ class History:
             self.versions.setdefault(object_id, []).append((sequence, stored))
 
     def at_version(self, object_id: bytes, version: int) -> StoredObject | None:
-        for _, stored in self.versions.get(object_id, ()):
+        for _, stored in reversed(self.versions.get(object_id, [])):
             if stored is not None and stored.version == version:
                 return stored
         return None

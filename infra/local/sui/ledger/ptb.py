@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from ..bytecode.interface import read_interface
-from ..bytecode.reader import BytecodeError
-from ..execution import MoveCall, MoveExecutionError, MoveVm, ObjectValue
+from ..execution import MoveVm
 from . import bcs
 from .calls import Caller
 from .coins import address_argument, call_native, merge_coins, native_function, split_coins
 from .datatypes import Datatypes, UnknownTypeError
 from .digests import hex_address
 from .errors import ExecutionFailedError, bad_argument, invalid
-from .objects import IMMUTABLE, PACKAGE_TYPE, OwnerKind, address_owner
+from .objects import OwnerKind, address_owner
+from .publishing import Publisher
 from .transactions import (
     CallCommand,
     Command,
@@ -27,12 +26,9 @@ from .transactions import (
     Upgrade,
     Withdrawal,
 )
-from .type_tags import CLOCK_ID, UPGRADE_CAP
+from .type_tags import CLOCK_ID
 from .values import Arguments, Origin, Place, PurePlace, Use, ValuePlace, WithdrawalPlace, result
 from .workspace import Workspace
-
-_COMPATIBLE_POLICY = 0
-_MAX_PACKAGE_BYTES = 100 * 1024
 
 
 class ProgrammableTransaction:
@@ -48,9 +44,9 @@ class ProgrammableTransaction:
     ) -> None:
         self._data = data
         self._workspace = workspace
-        self._vm = vm
         self._datatypes = datatypes
         self._caller = Caller(vm, datatypes, workspace)
+        self._publisher = Publisher(vm, datatypes, workspace, self._caller)
         self.arguments = Arguments(
             [self._open(position) for position in range(len(data.inputs))], gas, datatypes
         )
@@ -115,11 +111,9 @@ class ProgrammableTransaction:
             case MakeMoveVector():
                 return (self._make_vector(command),)
             case Publish():
-                return (await self._publish(command),)
+                return (await self._publisher.publish(command),)
             case Upgrade():
-                raise ExecutionFailedError(
-                    "FEATURE_NOT_YET_SUPPORTED", "this ledger does not upgrade packages"
-                )
+                return (self._publisher.upgrade(command, self.arguments),)
 
     def _transfer(self, command: TransferObjects) -> None:
         last = len(command.objects)
@@ -140,6 +134,8 @@ class ProgrammableTransaction:
 
     def _make_vector(self, command: MakeMoveVector) -> ValuePlace:
         element_type = command.element_type
+        if element_type is not None:
+            element_type = self._datatypes.defining(element_type)
         encoded = []
         for position, argument in enumerate(command.elements):
             place = self.arguments.place(argument, position)
@@ -162,40 +158,6 @@ class ProgrammableTransaction:
         if element_type is None:
             raise ExecutionFailedError("TYPE_ARGUMENT_ERROR", "an empty vector needs its element type")
         return result(f"vector<{element_type}>", bcs.vector(encoded), is_object=False)
-
-    async def _publish(self, command: Publish) -> ValuePlace:
-        workspace = self._workspace
-        self._check_modules(command)
-        package_id = workspace.next_id()
-        try:
-            interface = self._vm.publish(package_id, command.modules, command.dependencies)
-        except MoveExecutionError as error:
-            raise ExecutionFailedError("VM_VERIFICATION_OR_DESERIALIZATION_ERROR", str(error)) from error
-        self._datatypes.register(interface)
-        workspace.write(ObjectValue(package_id, PACKAGE_TYPE, b""), IMMUTABLE, interface)
-        for module in interface.initializers:
-            await self._caller.run(MoveCall(package_id, module, "init", (), ()), [])
-        cap = workspace.next_id()
-        contents = cap + package_id + bcs.u64(1) + bytes([_COMPATIBLE_POLICY])
-        return result(UPGRADE_CAP, contents, is_object=True)
-
-    def _check_modules(self, command: Publish) -> None:
-        if not command.modules:
-            raise ExecutionFailedError("VM_VERIFICATION_OR_DESERIALIZATION_ERROR", "a package needs a module")
-        size = sum(map(len, command.modules))
-        if size > _MAX_PACKAGE_BYTES:
-            raise ExecutionFailedError(
-                "PACKAGE_TOO_BIG", f"the modules have {size} bytes, at most {_MAX_PACKAGE_BYTES} are allowed"
-            )
-        for code in command.modules:
-            try:
-                address = read_interface(code).address
-            except BytecodeError as error:
-                raise ExecutionFailedError("VM_VERIFICATION_OR_DESERIALIZATION_ERROR", str(error)) from error
-            if any(address):
-                raise ExecutionFailedError(
-                    "PUBLISH_ERROR_NON_ZERO_ADDRESS", "modules to be published must have the address 0x0"
-                )
 
     def _write_back(self) -> None:
         """Bring the inputs' last state into the workspace; a moved one that nobody wrote is gone."""

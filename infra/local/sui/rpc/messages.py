@@ -22,7 +22,7 @@ from ..ledger.effects import (
     Output,
     encode_events,
 )
-from ..ledger.errors import AbortDetail, ArgumentDetail, SizeDetail
+from ..ledger.errors import AbortDetail, ArgumentDetail, SizeDetail, UpgradeDetail
 from ..ledger.gas import GasSummary
 from ..ledger.objects import Owner, OwnerKind, StoredObject, encode_object
 from ..ledger.type_tags import balance_of, coin_type, parsed
@@ -108,7 +108,7 @@ def object_message(types: Datatypes, stored: StoredObject, mask: Tree) -> v2.Obj
         message.bcs = bcs_message("Object", encode_object(stored))
     if stored.package is not None:
         if wants(mask, "package"):
-            message.package = package_message(stored.package, subtree(mask, "package"))
+            message.package = package_message(types, stored.package, subtree(mask, "package"))
         return message
     message.has_public_transfer = stored.public_transfer
     message.contents = bcs_message(stored.type_tag, stored.contents)
@@ -184,6 +184,14 @@ def failure_message(failure: Failure) -> v2.ExecutionError:
             )
         case SizeDetail(size, maximum):
             message.size_error = v2.SizeError(size=size, max_size=maximum)
+        case UpgradeDetail(kind, package, ticket, digest, policy):
+            message.package_upgrade_error = v2.PackageUpgradeError(
+                kind=v2.PackageUpgradeErrorPackageUpgradeErrorKind[kind],
+                package_id=hex_address(package) if package else None,
+                ticket_id=hex_address(ticket) if ticket else None,
+                digest=base58(digest) if digest else None,
+                policy=policy if kind == "UNKNOWN_UPGRADE_POLICY" else None,
+            )
     return message
 
 

@@ -16,7 +16,9 @@ from ..bytecode.interface import (
 )
 from ..bytecode.types import Datatype, MoveType, Primitive, Reference, TypeParameter, Vector
 from ..execution import PackageInterface
+from ..ledger.datatypes import Datatypes
 from ..ledger.digests import hex_address
+from ..linkage import Linkage
 from .masks import Tree, subtree, wants
 
 _ABILITIES = {
@@ -32,67 +34,84 @@ _VISIBILITIES = {
 }
 
 
-def package_message(package: PackageInterface, mask: Tree) -> v2.Package:
-    identity = hex_address(package.id)
-    message = v2.Package(storage_id=identity, original_id=identity, version=1)
+def package_message(types: Datatypes, package: PackageInterface, mask: Tree) -> v2.Package:
+    message = v2.Package(
+        storage_id=hex_address(package.id),
+        original_id=hex_address(package.runtime_id),
+        version=package.version,
+    )
     if wants(mask, "modules"):
         inner = subtree(mask, "modules")
         message.modules = [
-            _module(package.id, name, code, inner) for name, code in sorted(package.modules.items())
+            _module(types, package, name, code, inner) for name, code in sorted(package.modules.items())
         ]
     if wants(mask, "type_origins"):
         message.type_origins = [
-            v2.TypeOrigin(module_name=name, datatype_name=datatype, package_id=identity)
-            for name, code in sorted(package.modules.items())
-            for datatype in read_interface(code).datatypes
+            v2.TypeOrigin(module_name=name, datatype_name=datatype, package_id=hex_address(origin))
+            for (name, datatype), origin in package.type_origins.items()
+        ]
+    if wants(mask, "linkage"):
+        message.linkage = [
+            v2.Linkage(
+                original_id=hex_address(runtime_id),
+                upgraded_id=hex_address(linked.id),
+                upgraded_version=linked.version,
+            )
+            for runtime_id, linked in sorted(package.linkage.items())
         ]
     return message
 
 
-def _module(package: bytes, name: str, code: bytes, mask: Tree) -> v2.Module:
+def _module(types: Datatypes, package: PackageInterface, name: str, code: bytes, mask: Tree) -> v2.Module:
     message = v2.Module(name=name, contents=code)
     if wants(mask, "datatypes") or wants(mask, "functions"):
         interface = read_interface(code)
-        message.datatypes = [datatype_message(package, interface, d) for d in interface.datatypes.values()]
-        message.functions = [function_message(package, f) for f in interface.functions.values()]
+        message.datatypes = [
+            datatype_message(types, package, interface, declared) for declared in interface.datatypes.values()
+        ]
+        message.functions = [
+            function_message(types.linkage(package.id), declared) for declared in interface.functions.values()
+        ]
     return message
 
 
-def function_message(package: bytes, function: FunctionDeclaration) -> v2.FunctionDescriptor:
+def function_message(linkage: Linkage, function: FunctionDeclaration) -> v2.FunctionDescriptor:
     """A function with all its parameters, ``TxContext`` included."""
     return v2.FunctionDescriptor(
         name=function.name,
         visibility=_VISIBILITIES[function.visibility],
         is_entry=function.entry,
         type_parameters=_type_parameters(function.type_parameters),
-        parameters=[_signature(package, parameter) for parameter in function.parameters],
-        returns=[_signature(package, returned) for returned in function.returns],
+        parameters=[_signature(linkage, parameter) for parameter in function.parameters],
+        returns=[_signature(linkage, returned) for returned in function.returns],
     )
 
 
 def datatype_message(
-    package: bytes, module: ModuleInterface, datatype: DatatypeDeclaration
+    types: Datatypes, package: PackageInterface, module: ModuleInterface, datatype: DatatypeDeclaration
 ) -> v2.DatatypeDescriptor:
+    linkage = types.linkage(package.id)
+    defining_id = hex_address(package.type_origins.get((module.name, datatype.name), package.id))
     kinds = v2.DatatypeDescriptorDatatypeKind
     return v2.DatatypeDescriptor(
-        type_name=f"{hex_address(package)}::{module.name}::{datatype.name}",
-        defining_id=hex_address(package),
+        type_name=f"{defining_id}::{module.name}::{datatype.name}",
+        defining_id=defining_id,
         module=module.name,
         name=datatype.name,
         abilities=[_ABILITIES[ability] for ability in datatype.abilities],
         type_parameters=_type_parameters(datatype.type_parameters),
         kind=kinds.ENUM if datatype.variants else kinds.STRUCT,
-        fields=_fields(package, datatype.fields),
+        fields=_fields(linkage, datatype.fields),
         variants=[
-            v2.VariantDescriptor(name=name, position=position, fields=_fields(package, fields))
+            v2.VariantDescriptor(name=name, position=position, fields=_fields(linkage, fields))
             for position, (name, fields) in enumerate(datatype.variants)
         ],
     )
 
 
-def _fields(package: bytes, fields: Sequence[Field]) -> list[v2.FieldDescriptor]:
+def _fields(linkage: Linkage, fields: Sequence[Field]) -> list[v2.FieldDescriptor]:
     return [
-        v2.FieldDescriptor(name=field.name, position=position, type=_body(package, field.type))
+        v2.FieldDescriptor(name=field.name, position=position, type=_body(linkage.defining(field.type)))
         for position, field in enumerate(fields)
     ]
 
@@ -104,30 +123,27 @@ def _type_parameters(parameters: Sequence[Parameter]) -> list[v2.TypeParameter]:
     ]
 
 
-def _signature(package: bytes, move_type: MoveType) -> v2.OpenSignature:
+def _signature(linkage: Linkage, move_type: MoveType) -> v2.OpenSignature:
     references = v2.OpenSignatureReference
     if isinstance(move_type, Reference):
         reference = references.MUTABLE if move_type.mutable else references.IMMUTABLE
-        return v2.OpenSignature(reference=reference, body=_body(package, move_type.target))
-    return v2.OpenSignature(body=_body(package, move_type))
+        return v2.OpenSignature(reference=reference, body=_body(linkage.defining(move_type.target)))
+    return v2.OpenSignature(body=_body(linkage.defining(move_type)))
 
 
-def _body(package: bytes, move_type: MoveType) -> v2.OpenSignatureBody:
+def _body(move_type: MoveType) -> v2.OpenSignatureBody:
     types = v2.OpenSignatureBodyType
     match move_type:
         case Primitive(name):
             return v2.OpenSignatureBody(type=types[name.upper()])
         case Vector(element):
-            return v2.OpenSignatureBody(
-                type=types.VECTOR, type_parameter_instantiation=[_body(package, element)]
-            )
+            return v2.OpenSignatureBody(type=types.VECTOR, type_parameter_instantiation=[_body(element)])
         case TypeParameter(index):
             return v2.OpenSignatureBody(type=types.TYPE_PARAMETER, type_parameter=index)
         case Datatype(address, module, name, arguments):
-            home = address if any(address) else package  # a module's own zero address
             return v2.OpenSignatureBody(
                 type=types.DATATYPE,
-                type_name=f"{hex_address(home)}::{module}::{name}",
-                type_parameter_instantiation=[_body(package, argument) for argument in arguments],
+                type_name=f"{hex_address(address)}::{module}::{name}",
+                type_parameter_instantiation=[_body(argument) for argument in arguments],
             )
     raise TypeError("a reference cannot stand inside a type")

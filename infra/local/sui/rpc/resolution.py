@@ -33,6 +33,7 @@ from ..ledger.transactions import (
     SplitCoins,
     TransactionData,
     TransferObjects,
+    Upgrade,
     ValidDuring,
     Withdrawal,
     decode_transaction,
@@ -134,7 +135,7 @@ def _type(text: str) -> str:
     return canonical_type(text if "::" in text else text.lower())
 
 
-def _command(message: Any) -> Command:
+def _command(message: Any) -> Command:  # noqa: PLR0911 - one case per command
     if (call := message.move_call) is not None:
         types = tuple(_type(text) for text in call.type_arguments)
         package = parse_address(call.package or "")
@@ -148,6 +149,10 @@ def _command(message: Any) -> Command:
     if (publish := message.publish) is not None:
         dependencies = tuple(parse_address(text) for text in publish.dependencies)
         return Publish(tuple(publish.modules), dependencies)
+    if (upgrade := message.upgrade) is not None:
+        dependencies = tuple(parse_address(text) for text in upgrade.dependencies)
+        package = parse_address(upgrade.package or "")
+        return Upgrade(tuple(upgrade.modules), dependencies, package, _argument(upgrade.ticket))
     if (vector := message.make_move_vector) is not None:
         element = _type(vector.element_type) if vector.element_type else None
         return MakeMoveVector(element, _arguments(vector.elements))

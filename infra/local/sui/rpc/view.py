@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 
+from ..execution import PackageInterface
 from ..ledger.bcs import u64
 from ..ledger.checkpoints import Checkpoint, ExecutedTransaction, IndexedEvent
 from ..ledger.ledger import Ledger
@@ -46,6 +47,11 @@ class NodeView:
         if stored.id != CLOCK_ID:
             return stored
         return replace(stored, contents=CLOCK_ID + u64(self.ledger.clock.now_ms()))
+
+    def packages(self) -> list[PackageInterface]:
+        """Every version of every package that this port knows."""
+        known = (self.object(stored.id) for stored in self.ledger.final.objects() if stored.package)
+        return [stored.package for stored in known if stored is not None and stored.package is not None]
 
     def owned_by(self, address: bytes) -> list[StoredObject]:
         if self._lags:

@@ -24,6 +24,7 @@ from .linking import is_callable, rename_functions, replace_addresses
 from .shims import stubs_with_shims
 
 DRIVER_ADDRESS = b"Move driver".rjust(32, b"\x00")
+DRIVER_FUNCTION = "call"
 BORROWABLE_FIELD_TYPES = 8
 """How many types of dynamic fields one call may borrow mutably."""
 _EXPOSED_INIT = "init_at_publication"
@@ -175,7 +176,7 @@ def write_driver(
         "#[allow(unused, lint(all))]",
         f"module driver::{name};",
         "use sui::{dynamic_field, trace};",
-        f"public fun call<{all_generics}>({', '.join(declared + frame)}): (vector<u8>, u64) {{",
+        f"public fun {DRIVER_FUNCTION}<{all_generics}>({', '.join(declared + frame)}): (vector<u8>, u64) {{",
         "let mut context = sui::tx_context::of_call(sender, digest, epoch, timestamp, ids);",
         f"{bound}{called}{f'<{instantiated}>' if instantiated else ''}({', '.join(passed)});",
         *(f"trace::returned({result});" for result in results),

@@ -13,7 +13,7 @@ import sui_sandbox
 from ..bytecode.reader import Cursor
 from ..execution import MoveAbortError, MoveExecutionError, ObjectValue, TxFrame
 from ..framework import PACKAGE_NAMES, SUI
-from .drivers import BORROWABLE_FIELD_TYPES, DRIVER_ADDRESS
+from .drivers import BORROWABLE_FIELD_TYPES, DRIVER_ADDRESS, DRIVER_FUNCTION
 from .shims import REDIRECTS, UNSUPPORTED_ABORT
 from .trace import Entry, borrowed_types, read_entries
 
@@ -81,7 +81,7 @@ def _run(invocation: Invocation, field_types: Sequence[str]) -> Result:
     reply = sui_sandbox.call_view_function(
         package,
         invocation.driver,
-        "call",
+        DRIVER_FUNCTION,
         type_args=[*invocation.type_arguments, *field_types, *unused],
         pure_inputs=[
             *invocation.arguments,

@@ -1,6 +1,7 @@
 """What is changed in bytecode so that this VM can run it, and the proof that nothing else is.
 
-Published modules (:func:`publish_at`) differ from compiled ones in their own address only. Executable
+Published modules (:func:`publish_at`) differ from compiled ones in their own address only, which is the id of
+the package's first version: so every version of a module has the same name for the VM. Executable
 modules (:func:`make_executable`) differ from published ones in two things: entry and ``init`` functions are
 public, so that another module may call them, and handles of a few framework modules name a replacement.
 """
@@ -28,11 +29,15 @@ PRIVATE, PUBLIC, PACKAGE = 0, 1, 3
 
 
 class LinkError(ValueError):
-    """Modules that cannot be published or run together."""
+    """Modules that cannot be published or run together; ``kind`` is Sui's name for it, if it has one."""
+
+    def __init__(self, message: str, kind: str | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 def publish_at(module: bytes, package: bytes) -> bytes:
-    """The module with its own, zero address replaced by the package's id: what a validator stores.
+    """The module with its own, zero address replaced by the package's runtime id: what a validator stores.
 
     Raises:
         LinkError: the module has an address already.
@@ -170,9 +175,14 @@ def _rewrite(module: bytes, kind: Table, rewrite: Callable[[Cursor, _Identifiers
 
 
 def dependency_closure(
-    roots: Iterable[ModuleId], find: Callable[[ModuleId], bytes | None]
+    roots: Iterable[ModuleId],
+    find: Callable[[ModuleId], bytes | None],
+    version_of: Callable[[bytes], bytes],
 ) -> dict[ModuleId, bytes]:
     """``roots``, in their order, and then every module that they need, directly or not.
+
+    Modules are keyed by the version that ``version_of`` chooses for the runtime id by which bytecode names
+    their package.
 
     Raises:
         LinkError: one of them does not exist.
@@ -180,13 +190,13 @@ def dependency_closure(
     closure: dict[ModuleId, bytes] = {}
     pending = deque(roots)
     while pending:
-        module_id = pending.popleft()
+        runtime_id, name = pending.popleft()
+        module_id = version_of(runtime_id), name
         if module_id in closure:
             continue
         code = find(module_id)
         if code is None:
-            address, name = module_id
-            raise LinkError(f"module 0x{address.hex()}::{name} does not exist")
+            raise LinkError(f"module 0x{module_id[0].hex()}::{name} does not exist")
         closure[module_id] = code
         pending += read_interface(code).dependencies
     return closure

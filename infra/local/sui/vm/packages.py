@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ..bytecode.interface import FunctionDeclaration, ModuleInterface, Parameter, read_interface
 from ..bytecode.types import Datatype, MoveType, TypeParameter, Vector, canonical, strip_reference
 from ..compiler import CompileError
 from ..execution import FunctionSignature, MoveCall, MoveExecutionError, PackageInterface
-from ..framework import PACKAGE_NAMES, framework_modules
-from .drivers import DRIVER_ADDRESS, Driver, build_drivers, is_context
+from ..framework import framework_modules
+from ..linkage import FindPackage, Linkage, packages_named
+from .drivers import DRIVER_ADDRESS, DRIVER_FUNCTION, Driver, build_drivers, is_context
 from .linking import (
     LinkError,
     ModuleId,
@@ -22,24 +23,32 @@ from .linking import (
     make_executable,
     publish_at,
 )
+from .pruning import prune
 from .shims import REDIRECTS, runtime_framework
+from .versions import check_dependencies, link, type_origins
 
 
 class Packages:
-    """Everything that was published, and the framework, which always is."""
+    """Everything that was published, in all versions, and the framework, which always is."""
 
     def __init__(self) -> None:
         self.code: dict[ModuleId, bytes] = {}
-        """Modules as they run, drivers among them."""
-        self._published: dict[ModuleId, ModuleInterface] = {}
+        """Modules as they run, drivers among them, by the id of their package's version."""
+        self._published: dict[bytes, PackageInterface] = {}
+        self._upgrades: dict[bytes, bytes] = {}
+        """Id of a version that is not the first -> runtime id."""
         self._drivers: dict[tuple[bytes, str, str], ModuleId] = {}
-        self._closures: dict[tuple[ModuleId, ...], tuple[ModuleId, ...]] = {}
+        self._closures: dict[object, tuple[ModuleId, ...]] = {}
         self._framework: dict[ModuleId, bytes] = {}
 
     # === Publishing ===
 
     def publish(
-        self, package: bytes, modules: Sequence[bytes], dependencies: Sequence[bytes]
+        self,
+        package: bytes,
+        modules: Sequence[bytes],
+        dependencies: Sequence[bytes],
+        previous: PackageInterface | None = None,
     ) -> PackageInterface:
         """Link modules at ``package`` and make drivers for them; again, if the same were published there
         before (a transaction that is simulated first publishes twice).
@@ -50,58 +59,48 @@ class Packages:
         """
         for module in modules:
             interface_of(module)
-        linked = [publish_at(module, package) for module in modules]
+        runtime_id = package if previous is None else previous.runtime_id
+        linked = [publish_at(module, runtime_id) for module in modules]
         interfaces = [read_interface(module) for module in linked]
-        self._check_linkage(package, interfaces, dependencies)
-        code = {
-            one.id: make_executable(module, REDIRECTS) for one, module in zip(interfaces, linked, strict=True)
-        }
-        before = {one: known for one, known in self.code.items() if one[0] == package}
-        if before not in ({}, code):
-            raise LinkError(f"another package is published at 0x{package.hex()}")
-        closure = dependency_closure(code, lambda one: code.get(one) or self._find(one))
-        self._make_drivers(package, interfaces, closure)
-        self.code |= code
-        self._published |= {one.id: one for one in interfaces}
-        return PackageInterface(
+        draft = PackageInterface(
             package,
             {one.name: module for one, module in zip(interfaces, linked, strict=True)},
-            {
-                one.name: {name: self._signature(function) for name, function in one.functions.items()}
-                for one in interfaces
-            },
-            tuple(one.name for one in interfaces if "init" in one.functions),
+            initializers=tuple(one.name for one in interfaces if "init" in one.functions),
+            original=b"" if previous is None else runtime_id,
+            version=1 if previous is None else previous.version + 1,
+            type_origins=type_origins(package, interfaces, previous),
+            linkage=link(dependencies, self.package),
         )
+        check_dependencies(draft, interfaces)
+        known = self._published.get(package)
+        if known is not None and known != replace(draft, functions=known.functions):
+            raise LinkError(f"another package is published at 0x{package.hex()}")
+        return known or self._add(draft, interfaces)
 
-    def _check_linkage(
-        self, package: bytes, interfaces: Sequence[ModuleInterface], dependencies: Sequence[bytes]
-    ) -> None:
-        packages = self._by_package()
-        for dependency in dependencies:
-            if dependency not in PACKAGE_NAMES and dependency not in packages:
-                raise LinkError(f"the dependency 0x{dependency.hex()} is not published")
-        if len({one.name for one in interfaces}) != len(interfaces) or not interfaces:
-            raise LinkError("a package has at least one module, and each has a name of its own")
-        available = {*dependencies, package}
-        for interface in interfaces:
-            for address, name in interface.dependencies:
-                if address not in available:
-                    raise LinkError(f"0x{address.hex()}::{name} is used, but not among the dependencies")
+    def _add(self, draft: PackageInterface, interfaces: list[ModuleInterface]) -> PackageInterface:
+        def find(package: bytes) -> PackageInterface | None:
+            return draft if package == draft.id else self.package(package)
 
-    def _by_package(self) -> dict[bytes, list[ModuleInterface]]:
-        packages: dict[bytes, list[ModuleInterface]] = {}
-        for interface in self._published.values():
-            packages.setdefault(interface.address, []).append(interface)
-        return packages
-
-    def _make_drivers(
-        self, package: bytes, interfaces: list[ModuleInterface], closure: Mapping[ModuleId, bytes]
-    ) -> None:
-        packages = self._by_package()
-        known = {package: interfaces}
-        known |= {address: packages[address] for address, _ in closure if address in packages}
+        linkage = Linkage(find, draft)
+        code = {(draft.id, name): make_executable(one, REDIRECTS) for name, one in draft.modules.items()}
+        own = [(draft.runtime_id, one.name) for one in interfaces]
+        closure = dependency_closure(own, lambda one: code.get(one) or self._find(one), linkage.version_of)
+        used = {package for package, _ in closure}
+        known = {draft.runtime_id: interfaces}
+        for package in map(self.package, used):
+            if package is not None:
+                known[package.runtime_id] = list(map(read_interface, package.modules.values()))
         for (module, function), driver in build_drivers(interfaces, known).items():
-            self._add_driver(package, module, function, driver)
+            self._add_driver(draft.id, module, function, driver)
+        self.code |= code
+        signatures = {
+            one.name: {name: self._signature(f, linkage, find) for name, f in one.functions.items()}
+            for one in interfaces
+        }
+        self._published[draft.id] = replace(draft, functions=signatures)
+        if draft.original:
+            self._upgrades[draft.id] = draft.original
+        return self._published[draft.id]
 
     def _add_driver(self, package: bytes, module: str, function: str, driver: Driver) -> ModuleId:
         # Drivers of several packages share names, and a call loads only one; the digest tells them apart
@@ -111,12 +110,15 @@ class Packages:
         self._drivers[package, module, function] = driver_id
         return driver_id
 
-    def _signature(self, function: FunctionDeclaration) -> FunctionSignature:
+    @staticmethod
+    def _signature(function: FunctionDeclaration, linkage: Linkage, find: FindPackage) -> FunctionSignature:
         parameters = [one for one in function.parameters if not is_context(one)]
         return FunctionSignature(
-            tuple(map(canonical, parameters)),
-            tuple(self.has_key(strip_reference(one), function.type_parameters) for one in parameters),
-            tuple(map(canonical, function.returns)),
+            tuple(canonical(linkage.defining(one)) for one in parameters),
+            tuple(
+                _has_key(strip_reference(one), linkage, find, function.type_parameters) for one in parameters
+            ),
+            tuple(canonical(linkage.defining(one)) for one in function.returns),
             len(function.type_parameters),
             function.visibility == "public",
             function.entry,
@@ -161,20 +163,31 @@ class Packages:
             return self._add_driver(*key, built[call.module, call.function])
         return self._drivers[key]
 
-    def closure(self, driver: ModuleId, type_arguments: Sequence[MoveType]) -> tuple[ModuleId, ...]:
-        """What must be loaded to run a driver, itself first.
+    def linkage(self, package: bytes, type_arguments: Sequence[MoveType]) -> Linkage:
+        """What runs together when a function of this version of a package is called."""
+        named = (one for argument in type_arguments for one in packages_named(argument))
+        return Linkage(self.package, self.package(package), named)
+
+    def closure(
+        self, driver: ModuleId, linkage: Linkage, type_arguments: Sequence[MoveType]
+    ) -> tuple[ModuleId, ...]:
+        """What must be loaded to run a driver, itself first; type arguments as bytecode names them.
 
         Raises:
             MoveExecutionError: a type argument names a module that does not exist.
         """
         named = (one for argument in type_arguments for one in _modules_of(argument))
         roots = (driver, *dict.fromkeys(named))
-        if roots not in self._closures:
+        key = (linkage.key, roots)
+        if key not in self._closures:
             try:
-                self._closures[roots] = tuple(dependency_closure(roots, self._find))
+                needed = dependency_closure(roots, self._find, linkage.version_of)
             except LinkError as error:
                 raise MoveExecutionError(str(error)) from error
-        return self._closures[roots]
+            loaded = prune(needed, (DRIVER_ADDRESS, driver[1], DRIVER_FUNCTION))
+            self.code |= loaded
+            self._closures[key] = tuple(loaded)
+        return self._closures[key]
 
     def _find(self, module_id: ModuleId) -> bytes | None:
         if not self._framework:
@@ -183,25 +196,48 @@ class Packages:
             self.code[module_id] = self._framework[module_id]
         return self.code.get(module_id)
 
+    def package(self, package: bytes) -> PackageInterface | None:
+        """A version of a package by its id; None for the framework's."""
+        return self._published.get(package)
+
+    def runtime_tag(self, type_tag: str) -> str:
+        """A canonical type tag as bytecode names it."""
+        for package, runtime_id in self._upgrades.items():
+            type_tag = type_tag.replace(f"0x{package.hex()}::", f"0x{runtime_id.hex()}::")
+        return type_tag
+
     def interface(self, module_id: ModuleId) -> ModuleInterface | None:
         """A module as it was published; of the framework, the real one, not a shim."""
-        address, name = module_id
-        if address in framework_modules():
-            code = framework_modules()[address].get(name)
-            return None if code is None else read_interface(code)
-        return self._published.get(module_id)
+        return _interface(self.package, module_id)
 
-    def has_key(self, move_type: MoveType, constraints: Sequence[Parameter] = ()) -> bool:
-        """Is it a type of objects? ``constraints`` are those of the type parameters that may occur."""
-        match move_type:
-            case TypeParameter(index):
-                return "key" in constraints[index].constraints
-            case Datatype(address, module, name):
-                interface = self.interface((address, module))
-                if interface is None or name not in interface.datatypes:
-                    return False
-                return "key" in interface.datatypes[name].abilities
-        return False
+    def has_key(self, move_type: MoveType, linkage: Linkage) -> bool:
+        """Is it (as bytecode names it) a type of objects?"""
+        return _has_key(move_type, linkage, self.package)
+
+
+def _interface(find: FindPackage, module_id: ModuleId) -> ModuleInterface | None:
+    address, name = module_id
+    if address in framework_modules():
+        code = framework_modules()[address].get(name)
+    else:
+        package = find(address)
+        code = None if package is None else package.modules.get(name)
+    return None if code is None else read_interface(code)
+
+
+def _has_key(
+    move_type: MoveType, linkage: Linkage, find: FindPackage, constraints: Sequence[Parameter] = ()
+) -> bool:
+    """``constraints`` are those of the type parameters that may occur."""
+    match move_type:
+        case TypeParameter(index):
+            return "key" in constraints[index].constraints
+        case Datatype(address, module, name):
+            interface = _interface(find, (linkage.version_of(address), module))
+            if interface is None or name not in interface.datatypes:
+                return False
+            return "key" in interface.datatypes[name].abilities
+    return False
 
 
 def _modules_of(move_type: MoveType) -> list[ModuleId]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -61,8 +62,10 @@ class Worker:
         self._known = set()
         if process is None:
             return None
-        with suppress(ProcessLookupError):
-            process.kill()
+        if process.returncode is None:
+            # Not process.kill(), which would reap a process that just died, before asyncio learns its code.
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
         code = await process.wait()
         # Closes the pipes now instead of at some later garbage collection.
         process._transport.close()  # type: ignore[attr-defined]  # asyncio offers no other way

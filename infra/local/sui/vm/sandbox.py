@@ -1,14 +1,19 @@
 """``MoveVm`` on the native library of the ``sui_sandbox`` wheel, which embeds Sui's Move VM.
 
-The VM's work: loading, linking and verifying bytecode, executing it under a gas limit, type arguments,
-aborts and arithmetic errors, BCS of every value that comes back, dynamic fields while the call runs, the
-natives of ``std`` and most of ``sui``.
+The VM's work: loading, linking and verifying bytecode (of what a call can reach, :mod:`.pruning`), executing
+it under a gas limit, type arguments, aborts and arithmetic errors, BCS of every value that comes back,
+dynamic fields while the call runs, the natives of ``std`` and most of ``sui``.
 
 Simulated, in Move, by the shims of ``vm/shims``: the recording of events, transfers and dynamic fields,
 ``TxContext``, and what this VM's natives get wrong. Their bytecode is loaded in place of the framework's.
 
 Simulated, in Python: nothing that a module decides. Linking opens the visibility of entry and ``init``
 functions, and :func:`.linking.make_executable` asserts that it changes nothing else.
+
+Versions of a package: the VM has no linkage of its own. It is given the modules of the versions that run
+together, each under its package's runtime id, and type tags are translated at this seam. So
+``type_name::with_defining_ids`` and the ids of dynamic fields show the runtime id even for a type (of a
+field's name) that only an upgrade introduced, where Sui shows that upgrade's id.
 
 Not there: gas as Sui counts it (``gas_units`` is a flat figure of the library), receiving of objects, party
 owners, sponsors, funds accumulators, authenticated events, BLS, Groth16, VDF, Poseidon, zkLogin, Nitro. A
@@ -19,6 +24,7 @@ Move's own (private generics, entry signatures, leaking ids), are the compiler's
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ..bytecode.interface import FunctionDeclaration
 from ..bytecode.types import (
@@ -33,6 +39,7 @@ from ..bytecode.types import (
 from ..compiler import CompileError
 from ..execution import (
     CallOutcome,
+    MoveAbortError,
     MoveCall,
     MoveExecutionError,
     ObjectInput,
@@ -40,6 +47,7 @@ from ..execution import (
     PackageInterface,
     TxFrame,
 )
+from ..linkage import Linkage, runtime_type
 from .drivers import is_context
 from .invocation import Result
 from .linking import LinkError
@@ -67,18 +75,19 @@ class SandboxVm:
         return self._pool.pids
 
     def publish(
-        self, package: bytes, modules: Sequence[bytes], dependencies: Sequence[bytes]
+        self,
+        package: bytes,
+        modules: Sequence[bytes],
+        dependencies: Sequence[bytes],
+        previous: PackageInterface | None = None,
     ) -> PackageInterface:
-        """Link a package at ``package`` and make it callable. Compiles drivers (about a second) where the
-        same package was never published before.
-
-        Raises:
-            MoveExecutionError: the modules cannot be linked, or not be called.
-        """
+        """As :meth:`MoveVm.publish`. Compiles drivers (about a second) where the same package was never
+        published before."""
         try:
-            return self._packages.publish(package, modules, dependencies)
+            return self._packages.publish(package, modules, dependencies, previous)
         except (LinkError, CompileError) as error:
-            raise MoveExecutionError(f"the package cannot be published: {error}") from error
+            kind = error.kind if isinstance(error, LinkError) else None
+            raise MoveExecutionError(f"the package cannot be published: {error}", kind=kind) from error
 
     async def call(
         self,
@@ -95,29 +104,39 @@ class SandboxVm:
         bytes are what a transaction may pass for their type, and who owns what, is for the ledger to check.
         """
         del clock_ms
-        function = self._packages.function(call)
-        types = _type_arguments(call, function)
+        packages = self._packages
+        function = packages.function(call)
+        named = _type_arguments(call, function)
+        linkage = packages.linkage(call.package, named)
+        types = [runtime_type(packages.package, one) for one in named]
         declared = [substitute(one, types) for one in function.parameters if not is_context(one)]
-        arguments = self._arguments(call, declared)
-        driver = await self._packages.driver(call, function)
+        arguments = self._arguments(call, declared, linkage)
+        driver = await packages.driver(call, function)
         request = Request(
             driver,
-            self._packages.closure(driver, types),
+            packages.closure(driver, linkage, types),
             {},
             tuple(map(canonical, types)),
             arguments,
             frame,
-            {parent: tuple(values) for parent, values in children.items()},
+            {parent: tuple(map(self._as_run, values)) for parent, values in children.items()},
         )
-        result = await self._pool.run(request, self._packages.code)
+        try:
+            result = await self._pool.run(request, packages.code)
+        except MoveAbortError as abort:
+            raise _relocated(abort, linkage) from abort
         existing = frozenset(child.id for values in children.values() for child in values)
-        return self._outcome(result, call, declared, existing)
+        return self._outcome(result, call, declared, linkage, existing)
+
+    def _as_run(self, child: ObjectValue) -> ObjectValue:
+        type_tag = self._packages.runtime_tag(child.type_tag)
+        return child if type_tag == child.type_tag else replace(child, type_tag=type_tag)
 
     async def close(self) -> None:
         """End the workers."""
         await self._pool.close()
 
-    def _arguments(self, call: MoveCall, declared: Sequence[MoveType]) -> tuple[bytes, ...]:
+    def _arguments(self, call: MoveCall, declared: Sequence[MoveType], linkage: Linkage) -> tuple[bytes, ...]:
         if call.function == "init":
             return tuple(_WITNESS for _ in declared)
         if len(call.arguments) != len(declared):
@@ -127,12 +146,13 @@ class SandboxVm:
             bare = strip_reference(parameter)
             if isinstance(argument, ObjectInput):
                 # The driver takes contents without a type, so this comparison is what types an object.
-                if canonical(bare) != argument.value.type_tag:
+                expected = canonical(linkage.defining(bare))
+                if expected != argument.value.type_tag:
                     raise MoveExecutionError(
-                        f"argument {position} must be {canonical(bare)}, not {argument.value.type_tag}"
+                        f"argument {position} must be {expected}, not {argument.value.type_tag}"
                     )
                 values.append(argument.value.contents)
-            elif self._packages.has_key(bare):
+            elif self._packages.has_key(bare, linkage):
                 raise MoveExecutionError(f"argument {position} must be an object ({canonical(bare)})")
             else:
                 values.append(argument.value)
@@ -143,6 +163,7 @@ class SandboxVm:
         result: Result,
         call: MoveCall,
         declared: Sequence[MoveType],
+        linkage: Linkage,
         existing_children: frozenset[bytes],
     ) -> CallOutcome:
         objects = {
@@ -152,8 +173,12 @@ class SandboxVm:
         }
         by_value = [one for at, one in objects.items() if not isinstance(declared[at], Reference)]
         returned = [entry.type_tag for entry in result.entries if entry.kind is Kind.RETURN]
-        is_object = [self._packages.has_key(parse_type(tag)) for tag in returned]
-        effects = net_effects(result.entries, by_value, existing_children, is_object)
+        is_object = [self._packages.has_key(parse_type(tag), linkage) for tag in returned]
+        entries = [
+            replace(entry, type_tag=linkage.defining_tag(entry.type_tag)) if entry.type_tag else entry
+            for entry in result.entries
+        ]
+        effects = net_effects(entries, by_value, existing_children, is_object)
         return CallOutcome(
             (*effects.changes, *mutations(effects, objects)),
             tuple(effects.events),
@@ -162,6 +187,13 @@ class SandboxVm:
             result.gas_units,
             {at: contents for at, contents in effects.arguments.items() if at not in objects},
         )
+
+
+def _relocated(abort: MoveAbortError, linkage: Linkage) -> MoveAbortError:
+    """The abort in the version of the package that ran, as Sui names it."""
+    address, _, module = abort.module.partition("::")
+    package = linkage.version_of(bytes.fromhex(address.removeprefix("0x")))
+    return MoveAbortError(f"0x{package.hex()}::{module}", abort.code, abort.function)
 
 
 def _type_arguments(call: MoveCall, function: FunctionDeclaration) -> list[MoveType]:

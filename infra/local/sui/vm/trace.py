@@ -48,6 +48,7 @@ class Entry:
     contents: bytes
     first: bytes
     second: bytes
+    position: int = 0
 
     @property
     def value(self) -> ObjectValue:
@@ -66,7 +67,8 @@ def read_entries(record: bytes) -> Iterator[Entry]:
     while not cursor.exhausted:
         kind = Kind(cursor.byte())
         type_tag = canonical_name(cursor.blob().decode("ascii"))
-        yield Entry(kind, type_tag, cursor.blob(), cursor.take(32), cursor.take(32))
+        contents, first, second = cursor.blob(), cursor.take(32), cursor.take(32)
+        yield Entry(kind, type_tag, contents, first, second, int.from_bytes(cursor.take(8), "little"))
 
 
 def borrowed_types(entries: Sequence[Entry]) -> list[str]:
@@ -116,8 +118,7 @@ def net_effects(
             case Kind.CHILD_REMOVED:
                 children[entry.second] = ChildRemoved(entry.first, entry.second)
             case Kind.ARGUMENT:
-                position = int.from_bytes(entry.contents[:8], "little")
-                effects.arguments[position] = entry.contents[8:]
+                effects.arguments[entry.position] = entry.contents
             case Kind.RETURN:
                 keyed = is_object[len(effects.returns)]
                 effects.returns.append(ReturnValue(entry.type_tag, entry.contents, keyed))

@@ -23,7 +23,8 @@ class Runner:
     """What a worker remembers: code, and the field types that drivers borrowed. Neither changes a result."""
 
     modules: dict[ModuleId, bytes] = field(default_factory=dict)
-    field_types: dict[tuple[ModuleId, tuple[str, ...]], list[str]] = field(default_factory=dict)
+    field_types: dict[tuple[tuple[ModuleId, ...], tuple[str, ...]], list[str]] = field(default_factory=dict)
+    """By everything that is loaded: another version of a package may lack the types of this one."""
 
     def run(self, request: Request) -> Reply:
         self.modules.update(request.new_modules)
@@ -35,7 +36,7 @@ class Runner:
             request.frame,
             request.children,
         )
-        known = self.field_types.setdefault((request.driver, request.type_arguments), [])
+        known = self.field_types.setdefault((request.modules, request.type_arguments), [])
         try:
             return invoke(invocation, known)
         except MoveAbortError as abort:

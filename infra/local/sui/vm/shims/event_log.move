@@ -16,6 +16,7 @@ public struct Entry has copy, drop {
     contents: vector<u8>,
     first: address,
     second: address,
+    position: u64,
 }
 
 const KIND_EVENT: u8 = 1;
@@ -29,7 +30,14 @@ public fun emit_authenticated<T: copy + drop>(_event: T) { abort EUnsupported }
 
 public fun record<T>(kind: u8, contents: vector<u8>, first: address, second: address) {
     let type_name = type_name::with_original_ids<T>().into_string().into_bytes();
-    emit_authenticated_impl(Entry { kind, type_name, contents, first, second })
+    emit_authenticated_impl(Entry { kind, type_name, contents, first, second, position: 0 })
+}
+
+/// For the driver: the state of an argument. It needs no type, whose name costs more than all the rest.
+public fun record_argument(kind: u8, contents: vector<u8>, position: u64) {
+    emit_authenticated_impl(
+        Entry { kind, type_name: vector[], contents, first: @0x0, second: @0x0, position },
+    )
 }
 
 /// Everything recorded in this call, in BCS.

@@ -10,11 +10,9 @@ const KIND_RETURN: u8 = 10;
 /// Fills type parameters of a driver that a call has no use for.
 public struct Unused has key { id: UID }
 
-/// State after the call of an argument that was passed by mutable reference: its position (u64), then its BCS.
+/// State after the call of an argument that was passed by mutable reference.
 public fun argument<T>(position: u64, value: &T) {
-    let mut contents = bcs::to_bytes(&position);
-    contents.append(bcs::to_bytes(value));
-    event_log::record<T>(KIND_ARGUMENT, contents, @0x0, @0x0)
+    event_log::record_argument(KIND_ARGUMENT, bcs::to_bytes(value), position)
 }
 
 public fun returned<T>(value: T) {

@@ -1,4 +1,4 @@
-"""A whole listener over the scripted chain and the scripted API server."""
+"""The listener's service over scripted ports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from listener_service.journal_writer import JournalWriter
 from listener_service.responder import Responder
 from listener_service.service import ListenerService
 from listener_service.verification import Verifier
-from tests.unit.listener_world import CHAIN_ID, CLUSTER, NAMESPACE, PACKAGE, ScriptedApiServer, World
+from tests.unit.contract_world import CHAIN_ID, CLUSTER, PACKAGE
+from tests.unit.listener_world import NAMESPACE, World
+from tests.unit.scripted_api_server import ScriptedApiServer
 
 
 @dataclass

@@ -1,0 +1,129 @@
+"""An admitted command on its way to the chain: sealed for the executor, then a transaction of the gateway."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from chalicelib.admission import check_payload
+from chalicelib.chain import CommandState
+from chalicelib.http_request import GatewayRequest
+from chalicelib.settings import GatewaySettings
+from chalicelib.unsupported import bounded_watch_query
+from k3s_daas.attributes import RequestAttributes
+from k3s_daas.bearer import BearerToken
+from k3s_daas.contract.attributes import OnChainAttributes
+from k3s_daas.contract.calls import Command, execute_command
+from k3s_daas.contract.usage import command_deposit
+from k3s_daas.deadlines import Deadlines
+from k3s_daas.envelope import RequestEnvelope
+from k3s_daas.ids import new_request_id
+from k3s_daas.payload import split
+from k3s_daas.roots import TrustRoots
+from k3s_daas.sealing import SealingPrivateKey, SealingPublicKey, request_info
+from k3s_daas.sui.ledger import EpochInfo
+from k3s_daas.sui.transactions import AddressBalanceGas, PtbBuilder
+
+
+@dataclass(frozen=True)
+class AdmittedCommand:
+    """A command that the contract would accept as far as the gateway knows."""
+
+    request: GatewayRequest
+    headers: tuple[tuple[str, str], ...]
+    attributes: RequestAttributes
+    on_chain: OnChainAttributes
+    token: BearerToken
+    state: CommandState
+    executor_key: SealingPublicKey
+
+    @property
+    def seal(self) -> bytes:
+        """The id of the seal that commands."""
+        return self.token.claims.seal
+
+    @property
+    def deposit(self) -> int:
+        """MIST that the contract counts against the seal's day."""
+        assert self.state.seal is not None, "admission refuses a token without a seal"
+        return command_deposit(self.state.seal.role, self.on_chain)
+
+
+@dataclass(frozen=True)
+class SealedCommand:
+    """A command ready for the chain, and the only key that opens its answer."""
+
+    request_id: bytes
+    deadlines: Deadlines
+    payload: list[bytes]
+    reply_key: SealingPrivateKey
+
+
+def seal_command(
+    admitted: AdmittedCommand, settings: GatewaySettings, cluster: bytes, now_ms: int
+) -> SealedCommand:
+    """Seals what kubectl sent for the executor, under a new request id.
+
+    Raises PayloadTooLargeError, and StatusError if the cluster takes no request of this size.
+    """
+    request = admitted.request
+    query = request.query
+    if admitted.attributes.is_long_running:
+        query = bounded_watch_query(query, settings.watch_seconds)
+    reply_key = SealingPrivateKey.generate()
+    envelope = RequestEnvelope(
+        method=request.method,
+        path=admitted.attributes.path,
+        query=query,
+        headers=admitted.headers,
+        body=request.body,
+        reply_key=reply_key.public_bytes(),
+    )
+    request_id = new_request_id(now_ms)
+    info = request_info(cluster, admitted.seal, request_id)
+    payload = split(admitted.executor_key.seal(envelope.encode(), info))
+    check_payload(admitted.state.cluster, payload)
+    return SealedCommand(request_id, Deadlines.at(request.arrival_ms, settings.deadlines), payload, reply_key)
+
+
+def command_transaction(
+    admitted: AdmittedCommand,
+    sealed: SealedCommand,
+    settings: GatewaySettings,
+    roots: TrustRoots,
+    *,
+    sender: bytes,
+    terms: EpochInfo,
+) -> bytes:
+    """The BCS of the transaction that asks the contract for this command."""
+    token, deadlines, state = admitted.token, sealed.deadlines, admitted.state
+    assert state.seal is not None, "admission refuses a token without a seal"
+    command = Command(
+        request_id=sealed.request_id,
+        session_key=token.session_key,
+        secret_hash=token.claims.secret_hash,
+        not_before_ms=token.claims.not_before_ms,
+        token_expires_at_ms=token.claims.expires_at_ms,
+        claims_signature=token.signature,
+        attributes=admitted.on_chain,
+        executor=settings.executor,
+        start_by_ms=deadlines.start_by_ms,
+        finish_by_ms=deadlines.finish_by_ms,
+        answer_by_ms=deadlines.answer_by_ms,
+        payload=sealed.payload,
+    )
+    builder = PtbBuilder()
+    execute_command(builder, roots.package_latest, state.cluster.ref, state.seal.ref, command)
+    gas = AddressBalanceGas(
+        budget=settings.gas_budget,
+        price=terms.reference_gas_price,
+        epoch=terms.epoch,
+        chain_id=roots.chain_id,
+        nonce=_nonce(sealed.request_id),
+    )
+    return builder.build(sender, gas=gas)
+
+
+def _nonce(request_id: bytes) -> int:
+    """Tells transactions of one sender apart; the same request gives the same one again."""
+    return int.from_bytes(hashlib.sha256(request_id).digest()[:4], "big")

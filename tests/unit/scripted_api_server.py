@@ -1,0 +1,98 @@
+"""An API server that answers as a test tells it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from kubernetes.client import Configuration
+
+
+@dataclass(frozen=True)
+class SeenRequest:
+    """A request as the API server got it, headers in their order."""
+
+    method: str
+    target: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        return next((value for key, value in self.headers if key.lower() == name.lower()), None)
+
+
+@dataclass
+class ScriptedReply:
+    status: int = 200
+    headers: Sequence[tuple[str, str]] = (("Content-Type", "application/json"),)
+    body: bytes = b'{"kind":"PodList"}'
+    hang_up: bool = False
+
+
+class ScriptedApiServer:
+    """An HTTP/1.1 server that records requests and answers as told; `before_reply` runs in its thread."""
+
+    def __init__(self) -> None:
+        self.seen: list[SeenRequest] = []
+        self.reply: Callable[[SeenRequest], ScriptedReply] = lambda _: ScriptedReply()
+        self.connections = 0
+
+    @property
+    def configuration(self) -> Configuration:
+        return Configuration(host=f"http://127.0.0.1:{self.port}")
+
+    port = 0
+
+
+@contextmanager
+def scripted_api_server() -> Iterator[ScriptedApiServer]:
+    script = ScriptedApiServer()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            script.connections += 1
+            super().setup()
+
+        def answer(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            request = SeenRequest(
+                self.command, self.path, list(self.headers.items()), self.rfile.read(length)
+            )
+            script.seen.append(request)
+            reply = script.reply(request)
+            if reply.hang_up:
+                self.close_connection = True
+                return
+            self.send_response(reply.status)
+            for name, value in reply.headers:
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(reply.body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(reply.body)
+
+        do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815  the library's names
+
+        def log_message(self, *arguments: object) -> None:
+            """Quiet."""
+
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *arguments: object) -> None:
+            """A client that hangs up is what some tests are about."""
+
+    server = Server(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    script.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield script
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
