@@ -33,6 +33,14 @@ def _start_unstaking(planner: Planner) -> tuple[bytes, dict[str, Any]]:
     return sender, values | {"amount": planner.rng.choice((staked, 1, max(1, staked // 2)))}
 
 
+def _withdraw(planner: Planner) -> tuple[bytes, dict[str, Any]]:
+    """From a seal with something that is unbonding, if there is one."""
+    view = planner.stage.view
+    unbonding = [seal for seal in planner.known.seals[-20:] if view.seal(seal).unbonding]
+    seal = planner.rng.choice(unbonding or planner.pool())
+    return view.seal(seal).owner, {"seal": seal}
+
+
 def _transfer_ownership(planner: Planner) -> tuple[bytes, dict[str, Any]]:
     return of_seal(planner, new_owner=planner.holder())
 
@@ -72,7 +80,7 @@ PLANS: dict[str, Plan] = {
     "stake": _stake,
     "add_stake": _add_stake,
     "start_unstaking": _start_unstaking,
-    "withdraw": of_seal,
+    "withdraw": _withdraw,
     "transfer_ownership": _transfer_ownership,
     "revoke": _revoke,
     "slash": _slash,
