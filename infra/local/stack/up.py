@@ -40,7 +40,7 @@ def running(options: StackOptions) -> Generator[tuple[Stack, RunningStack], None
         KeyboardInterrupt: it was told to end.
     """
     signal.signal(signal.SIGTERM, _interrupt)
-    # Python leaves SIGINT ignored where its parent ignored it, as a script's shell does for what it starts with &.
+    # Python leaves SIGINT ignored where its parent did, as a shell script does with what it backgrounds.
     signal.signal(signal.SIGINT, _interrupt)
     stack = Stack(options, _say)
     try:
