@@ -37,6 +37,9 @@ _COMMANDS = {
     "k8s_gateway::store_k8s_response_by_reference": 3,
     "k8s_gateway::reclaim": 4,
     "seal::stake": 2,
+    "cluster::define_role": 2,
+    "cluster::grant": 2,
+    "cluster::pause": 2,
     "seal::withdraw": 2,
     "seal::open_session": 3,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.fuzz.planner import LISTENER_NAMESPACE, OLD, POLICY, Plan, Planner
+from tests.fuzz.planner import LISTENER_NAMESPACE, OLD, POLICY, ROLES, Plan, Planner
 from tests.fuzz.shapes import HPKE_KEY_BYTES
 from tests.fuzz.values import PolicyCall, encode
 
@@ -54,7 +54,8 @@ def _migrate(planner: Planner) -> tuple[bytes, dict[str, Any]]:
 def _define_role(planner: Planner) -> tuple[bytes, dict[str, Any]]:
     sender, values = planner.administer("cluster::define_role")
     terms = {"priority": planner.rng.randint(0, 9), "stake": planner.rng.choice((0, 0, 1_500))}
-    return sender, values | terms | {"open": planner.rng.random() < 0.7}
+    name = planner.rng.choice((ROLES[0], *ROLES))
+    return sender, values | terms | {"name": name, "open": planner.rng.random() < 0.5}
 
 
 def _add_rule(planner: Planner) -> tuple[bytes, dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 from k3s_daas.bearer import Claims
 from k3s_daas.contract.attributes import ATTRIBUTE_NAMES
 from k3s_daas.contract.objects import SealState
-from tests.fuzz.planner import Plan, Planner
+from tests.fuzz.planner import LISTENER_NAMESPACE, Plan, Planner
 from tests.fuzz.rules_gateway import due_at_ms
 from tests.fuzz.values import Chunks, encode
 
@@ -21,7 +21,11 @@ _ATTRIBUTES = (
     ("patch", "", "v1", "configmaps", "", "bank", "settings", ""),
     ("get", "", "v1", "pods", "exec", "shop", "web", ""),
     ("get", "", "", "", "", "", "", "/openapi/*"),
+    ("get", "", "v1", "secrets", "", LISTENER_NAMESPACE, "key", ""),
+    ("impersonate", "", "v1", "users", "", "", "root", ""),
 )
+_SELDOM = 0.04
+"""How often a command brings what no client should: a request id again, the key of an ended session."""
 _UNKNOWN_REQUEST = bytes(16)
 
 
@@ -40,12 +44,17 @@ def _usable(planner: Planner) -> bytes:
 def _execute(planner: Planner) -> tuple[bytes, dict[str, Any]]:
     rng, seal = planner.rng, _usable(planner)
     state, now_ms = planner.stage.view.seal(seal), planner.stage.view.now_ms
-    live = sorted(key for key, session in state.sessions.items() if session.expires_at_ms > now_ms)
+    keys = sorted(key for key, session in state.sessions.items() if session.expires_at_ms > now_ms)
+    if rng.random() < _SELDOM:
+        keys = sorted(state.sessions)
+    request_id = now_ms.to_bytes(8, "big") + planner.next_number().to_bytes(8, "big")
+    if rng.random() < _SELDOM:
+        request_id = (planner.known.requests.get(seal) or [request_id])[-1]
     values: dict[str, Any] = {
         "cluster": state.cluster,
         "seal": seal,
-        "request_id": now_ms.to_bytes(8, "big") + planner.next_number().to_bytes(8, "big"),
-        "session_key": rng.choice(live or sorted(planner.known.sessions)),
+        "request_id": request_id,
+        "session_key": rng.choice(keys or sorted(planner.known.sessions)),
         "secret_hash": rng.randbytes(32),
         "not_before_ms": now_ms - rng.choice((0, 60_000)),
         "token_expires_at_ms": now_ms + rng.choice((1, 600_000)),

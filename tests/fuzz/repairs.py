@@ -17,6 +17,8 @@ DUTIES = ("pause", "member", "access")
 _ENOUGH_SEALS = 3
 _MANY_CAPABILITIES = 26
 _MANY_RULES = 20
+_RESUMING, _OPENING = 0.3, 0.06
+"""Not at once, so that commands meet a paused cluster, and a role that asks for grants."""
 _OTHER_VERSIONS = {OLD: VERSION - 1, 3: VERSION + 1}
 """Which of the first clusters is of which version that this package does not serve."""
 _EVERYTHING = {"verbs": ["*"], "api_groups": ["*"], "resources": ["*"], "non_resource_urls": []}
@@ -82,7 +84,7 @@ def _capabilities(planner: Planner, state: ClusterState) -> Call | None:
 
 
 def _state(planner: Planner, state: ClusterState) -> Call | None:
-    if state.paused:
+    if state.paused and planner.rng.random() < _RESUMING:
         return _by_cap(planner, "cluster::resume", "ClusterCap", planner.cluster)
     changed = any(getattr(state.policy, name) != value for name, value in POLICY.items())
     if changed and planner.rng.random() < 0.3:
@@ -105,7 +107,7 @@ def _role(planner: Planner, state: ClusterState) -> Call | None:
     role = state.roles.get(ROLES[0])
     if role is None or len(role.rules) > _MANY_RULES:
         return _define_role(planner, planner.cluster, ROLES[0])
-    if not role.open and planner.rng.random() < 0.2:
+    if not role.open and planner.rng.random() < _OPENING:
         return _define_role(planner, planner.cluster, ROLES[0])
     if len(role.rules) < 2:
         rule = _DISCOVERY if role.rules else _EVERYTHING
