@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from k3s_daas.roots import TrustRoots
 from k3s_daas.sui.digests import address_of
 from k3s_daas.sui.signers import ED25519_FLAG, SECP256K1_FLAG, SECP256R1_FLAG
 
+_HEX_DIGITS = re.compile(rb"[0-9a-fA-F\s]*")
 _KEY_BYTES = {ED25519_FLAG: 32, SECP256K1_FLAG: 33, SECP256R1_FLAG: 33}
 
 
@@ -41,7 +43,12 @@ def parse_public_key(text: str) -> bytes:
 
 
 def is_public_key_file(data: bytes) -> bool:
-    """Whether these are the bytes of a public key file (DER or PEM), not of a private key in hex."""
+    """Whether these are the bytes of a public key file (DER or PEM), not of a private key in hex.
+
+    DER begins with the byte 0x30, which is also the digit 0: what is all digits is no DER.
+    """
+    if _HEX_DIGITS.fullmatch(data):
+        return False
     return data.startswith((b"\x30", b"-----BEGIN PUBLIC KEY-----"))
 
 

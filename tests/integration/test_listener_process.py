@@ -140,6 +140,7 @@ async def test_a_body_that_is_kept_elsewhere_is_answered_501_on_chain(chain: Sta
 
 async def test_a_sealing_key_that_was_not_announced_ends_the_start(chain: Stage, tmp_path: Path) -> None:
     other = tmp_path / "other.sealing"
+    other.touch(mode=0o600)
     other.write_text(SealingPrivateKey.generate().private_bytes().hex())
     process = await asyncio.create_subprocess_exec(
         sys.executable,

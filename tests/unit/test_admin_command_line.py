@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from k3s_daas.cli.console import agreed, sentence
@@ -153,3 +154,14 @@ def test_the_contracts_refusals_are_named_for_operators() -> None:
     assert "ETooManyRoles" in sentence(MoveAbortError("cluster", 107))
     assert "package::3" in sentence(MoveAbortError("package", 3))
     assert sentence(LedgerError("no money")) == "no money"
+
+
+def test_a_private_key_in_hex_is_no_der_although_it_begins_with_the_digit_0(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "admin.key"
+    path.touch(mode=0o600)
+    path.write_text("0a" * 32 + "\n")
+    assert main(["key", "show", str(path)]) == 0
+    expected = Ed25519PrivateKey.from_private_bytes(b"\x0a" * 32).public_key().public_bytes_raw()
+    assert f"public key 0x00{expected.hex()}\n" in capsys.readouterr().out

@@ -40,6 +40,8 @@ def running(options: StackOptions) -> Generator[tuple[Stack, RunningStack], None
         KeyboardInterrupt: it was told to end.
     """
     signal.signal(signal.SIGTERM, _interrupt)
+    # Python leaves SIGINT ignored where its parent did, as a shell script does with what it backgrounds.
+    signal.signal(signal.SIGINT, _interrupt)
     stack = Stack(options, _say)
     try:
         yield stack, stack.start()
