@@ -271,7 +271,7 @@ class Gateway:
             )
         except SubmissionUnknownError as error:
             pending = self._parking.pending(admitted, sealed, place, error.sent, unsent=error.signed)
-            if self._parking.park(pending):
+            if self._parking.park(pending, is_read=admitted.attributes.is_read):
                 # The retry sends the same bytes again, if there is still time.
                 raise _parked(pending) from error
             raise
@@ -319,7 +319,7 @@ class Gateway:
         if not pending.accepted and self._never_ran(admitted, pending):
             self._note(lambda: self._store.record_expired(pending.reservation))
             return StartByPassedError("the command was not submitted in time")
-        if self._parking.park(pending):
+        if self._parking.park(pending, is_read=admitted.attributes.is_read):
             return _parked(pending)
         left_s = max(0, pending.deadlines.finish_by_ms - self._now_ms()) // 1000
         text = request_id_text(pending.request_id)

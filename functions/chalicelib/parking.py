@@ -29,6 +29,9 @@ from k3s_daas.errors import SealedDataError
 from k3s_daas.sealing import SealingPrivateKey
 
 SESSION_HEADER = "Kubectl-Session"
+# A retry comes after a second. A client that does not retry must not be answered later with what was true
+# then; another read does no harm.
+READ_ADOPTION_MS = 30_000
 
 
 @dataclass(frozen=True)
@@ -140,10 +143,12 @@ class Parking:
             unsent=None if accepted else transaction,
         )
 
-    def park(self, pending: PendingCommand) -> bool:
+    def park(self, pending: PendingCommand, *, is_read: bool) -> bool:
         """Leave the command for the next identical request; False if the caller must not ask again."""
         now_ms = self._now_ms()
         until_ms = pending.arrived_at_ms + self._deadlines.parked_life_ms
+        if is_read:
+            until_ms = min(until_ms, now_ms + READ_ADOPTION_MS)
         if pending.place is None or pending.parkings >= MOST_PARKINGS or now_ms >= until_ms:
             return False
         try:

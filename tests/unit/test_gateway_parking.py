@@ -182,6 +182,14 @@ def test_a_read_is_parked_without_a_session(world: World) -> None:
     assert submitted(world) == 1
 
 
+def test_a_read_that_nobody_repeated_soon_is_read_anew(world: World) -> None:
+    SlowCluster(world)
+    first = world.send(CONFIG_MAPS)
+    assert is_parked(first)
+    world.ahead_ms = 31_000
+    assert _id(world.send(CONFIG_MAPS)) != _id(first)
+
+
 @pytest.mark.parametrize(
     "other",
     [
