@@ -15,7 +15,7 @@ from chalicelib.trust_roots import InlineRoots, RootsFile, RootsParameter, roots
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from moto import mock_aws
 
-from infra.local.aws import create_signing_key
+from infra.local.aws import create_parking_key, create_signing_key
 from k3s_daas.errors import ConfigurationError
 from k3s_daas.ids import to_hex
 from k3s_daas.roots import TrustRoots
@@ -76,6 +76,7 @@ def deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tupl
             "DAAS_SINGLE_ENDPOINT": "own-node",
             "DAAS_REQUEST_TABLE": "requests",
             "DAAS_KMS_KEY_ID": key_id,
+            "DAAS_PARKING_KEY_ID": create_parking_key(kms),
             "DAAS_EXECUTOR": to_hex(executor.address),
         }
         yield environment, path.read_text(encoding="utf-8")
