@@ -38,8 +38,8 @@ VERSION = 1
 VERSION_WITH_BLOBS = 2
 
 # A body is at most 3 MiB one way (what an API server takes). The other way Lambda carries 4.5 MB, compressed
-# where the client takes that, and lists compress well; but each reply in work is held in memory, so there is a
-# limit before compression, too. Beyond both come headers and field lengths.
+# where the client takes that, and lists compress well; but each reply in work is held in memory, so there is
+# a limit before compression, too. Beyond both come headers and field lengths.
 MAX_REQUEST_BODY_BYTES = 3 * 1024 * 1024
 MAX_RESPONSE_BODY_BYTES = 12_000_000
 _MAX_HEAD_BYTES = 64 * 1024
