@@ -205,6 +205,8 @@ def test_nothing_goes_round_the_chain(own_stack: Any) -> None:
     stack = own_stack()
     kubectl = stack.kubectl()
     assert kubectl.run("get", "ns").code == 0
+    # From now on the gateway could answer this from its cache: not to somebody whom it cannot check.
+    assert kubectl.run("get", "--raw", "/version").code == 0
     os.kill(stack.pids["sui"], signal.SIGKILL)
 
     for arguments in (("get", "ns"), ("create", "namespace", "x"), ("get", "--raw", "/version")):
