@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import boto3
 import pytest
 from chalicelib.dynamodb_items import record_key
 from chalicelib.dynamodb_store import DynamoDbRequestStore
-from chalicelib.errors import FenceLostError, RequestAlreadyReservedError, RequestStoreUnavailableError
-from chalicelib.request_store import NewRequest, RequestState, SignedTransaction
+from chalicelib.errors import (
+    AdoptionFailedError,
+    FenceLostError,
+    PlaceTakenError,
+    RequestAlreadyReservedError,
+    RequestStoreUnavailableError,
+)
+from chalicelib.http_request import GatewayRequest
+from chalicelib.parking_keys import ParkingKeys
+from chalicelib.request_store import NewRequest, RequestState, Reservation, SignedTransaction
 from moto import mock_aws
 
 from infra.local.aws import create_request_table
+from k3s_daas.errors import SealedDataError
+from k3s_daas.sealing import SealingPrivateKey
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -103,3 +114,101 @@ def test_a_missing_table_is_an_error_that_names_no_account(client: DynamoDBClien
 
 def test_an_unknown_request_has_no_record(store: DynamoDbRequestStore) -> None:
     assert store.get(b"\xff" * 16) is None
+
+
+PLACE = b"\x07" * 32
+PARKABLE = replace(REQUEST, wrapped_reply_key=b"wrapped")
+
+
+def parked(store: DynamoDbRequestStore, *, accepted: bool = True, until_ms: int = 2_000_000) -> Reservation:
+    reservation = store.record_signed(store.reserve(PARKABLE), SIGNED)
+    store.park(reservation, PLACE, accepted=accepted, now_ms=1_025_000, until_ms=until_ms)
+    return reservation
+
+
+@pytest.mark.parametrize(
+    ("accepted", "state"), [(True, RequestState.SUBMITTED), (False, RequestState.SIGNED)]
+)
+def test_what_is_parked_is_adopted_once_and_goes_on_where_it_was(
+    store: DynamoDbRequestStore, accepted: bool, state: RequestState
+) -> None:
+    before = parked(store, accepted=accepted)
+    record = store.adopt(PLACE, 1_026_000)
+    assert record is not None
+    assert (record.state, record.request, record.transaction) == (state, PARKABLE, SIGNED)
+    assert (record.fence, record.parkings) == (before.fence + 1, 1)
+    assert store.adopt(PLACE, 1_026_000) is None
+    with pytest.raises(FenceLostError):
+        store.record_answered(before, status_code=200, response_digest="R")
+    store.record_answered(record.reservation, status_code=200, response_digest="R")
+
+
+def test_a_place_is_free_again_after_each_adoption(store: DynamoDbRequestStore) -> None:
+    parked(store)
+    for parkings in range(1, 4):
+        record = store.adopt(PLACE, 1_026_000)
+        assert record is not None
+        assert record.parkings == parkings
+        store.park(record.reservation, PLACE, accepted=True, now_ms=1_026_000, until_ms=2_000_000)
+
+
+def test_a_place_holds_one_record_until_its_time_is_over(store: DynamoDbRequestStore) -> None:
+    parked(store, until_ms=1_100_000)
+    other = replace(PARKABLE, request_id=b"\x01" * 16)
+    reservation = store.record_signed(store.reserve(other), SIGNED)
+    with pytest.raises(PlaceTakenError):
+        store.park(reservation, PLACE, accepted=True, now_ms=1_099_999, until_ms=2_000_000)
+    third = replace(PARKABLE, request_id=b"\x02" * 16)
+    reservation = store.record_signed(store.reserve(third), SIGNED)
+    store.park(reservation, PLACE, accepted=True, now_ms=1_100_000, until_ms=2_000_000)
+    record = store.adopt(PLACE, 1_100_001)
+    assert record is not None
+    assert record.request.request_id == third.request_id
+
+
+def test_nothing_is_adopted_after_its_time(store: DynamoDbRequestStore) -> None:
+    parked(store, until_ms=1_100_000)
+    assert store.adopt(PLACE, 1_100_000) is None
+
+
+def test_a_finished_record_cannot_be_parked_nor_adopted(store: DynamoDbRequestStore) -> None:
+    reservation = parked(store)
+    store.record_answered(reservation, status_code=200, response_digest="R")
+    with pytest.raises(AdoptionFailedError):
+        store.adopt(PLACE, 1_026_000)
+    with pytest.raises(FenceLostError):
+        store.park(reservation, PLACE, accepted=True, now_ms=1_026_000, until_ms=2_000_000)
+
+
+def test_the_open_records_of_a_minute_are_found_by_key(store: DynamoDbRequestStore) -> None:
+    minute = 29_000_000
+    ids = [(minute * 60_000 + number).to_bytes(8, "big") + bytes([number]) * 8 for number in range(9)]
+    for request_id in ids:
+        store.reserve(replace(REQUEST, request_id=request_id))
+    store.record_expired(Reservation(ids[3], 1))
+    assert {record.request.request_id for record in store.unfinished(minute)} == {*ids} - {ids[3]}
+    assert [*store.unfinished(minute + 1)] == []
+
+
+def test_two_keys_of_kms_name_other_places_and_unwrap_nothing() -> None:
+    reply_key, request = SealingPrivateKey.generate(), GatewayRequest("POST", "/a", "b=c", (), b"{}", 0)
+    first, second = ParkingKeys(b"\x01" * 32), ParkingKeys(b"\x02" * 32)
+    assert first.place(request, b"s", "x") != second.place(request, b"s", "x")
+    wrapped = first.wrap(reply_key, b"i" * 16)
+    assert first.unwrap(wrapped, b"i" * 16).private_bytes() == reply_key.private_bytes()
+    for keys, request_id in ((second, b"i" * 16), (first, b"j" * 16)):
+        with pytest.raises(SealedDataError):
+            keys.unwrap(wrapped, request_id)
+
+
+def test_parts_of_a_request_cannot_be_moved_between_each_other() -> None:
+    keys = ParkingKeys(b"\x01" * 32)
+    requests = [
+        (GatewayRequest("POST", "/a", "b", (), b"", 0), "s"),
+        (GatewayRequest("POST", "/ab", "", (), b"", 0), "s"),
+        (GatewayRequest("POST", "/a", "b", (), b"", 0), ""),
+        (GatewayRequest("PUT", "/a", "b", (), b"", 0), "s"),
+        (GatewayRequest("POST", "/a", "b", (("Accept", "x"),), b"", 0), "s"),
+        (GatewayRequest("POST", "/a", "b", (("Content-Type", "x"),), b"", 0), "s"),
+    ]
+    assert len({keys.place(request, b"seal", session) for request, session in requests}) == len(requests)
