@@ -257,8 +257,11 @@ class Process:
 
 
 @asynccontextmanager
-async def stage(directory: Path) -> AsyncGenerator[Stage, None]:
-    """Chain, contract, cluster and Kubernetes; fast: 20 ms finality, checkpoints every 20 ms."""
+async def stage(directory: Path, *, ports: int = 2) -> AsyncGenerator[Stage, None]:
+    """Chain, contract, cluster and Kubernetes; fast: 20 ms finality, checkpoints every 20 ms.
+
+    The last port is the set-up's own; the others are for the listener.
+    """
     keys = directory / "keys"
     keys.mkdir()
     authority = LocalAuthority(directory / "authority")
@@ -268,8 +271,8 @@ async def stage(directory: Path) -> AsyncGenerator[Stage, None]:
         admin = directory / "admin.kubeconfig"
         entry = {"server": kubernetes.url, "certificate-authority": str(authority.certificate_file)}
         admin.write_text(token_kubeconfig(entry, "admin", ADMIN_TOKEN))
-        async with LocalSui(finality_ms=20, checkpoint_ms=20, ports=2) as sui:
-            ledger = GrpcLedger(f"http://127.0.0.1:{sui.grpc_ports[1]}")
+        async with LocalSui(finality_ms=20, checkpoint_ms=20, ports=ports) as sui:
+            ledger = GrpcLedger(f"http://127.0.0.1:{sui.grpc_ports[-1]}")
             services = Services(
                 gateway=key_file(keys / "gateway.key"),
                 executor=key_file(keys / "executor.key"),
