@@ -31,11 +31,12 @@ def admit(
     *,
     gateway: bytes,
     executor: bytes,
-    sent: Sent,
+    sent: Sent | None,
     now_ms: int,
     margin_ms: int = 0,
 ) -> OnChainAttributes:
-    """The attributes that go on chain. `token` is verified already; `sent` is not in `state` yet.
+    """The attributes that go on chain. `token` is verified already; `sent` is not in `state` yet, and None
+    for a command that is counted already.
 
     What ends within `margin_ms` counts as ended: the contract decides a moment later, by another clock.
 
@@ -73,7 +74,8 @@ def admit(
         _check_write(cluster, seal, session, role)
     _check_executor(cluster, executor)
     on_chain = _on_chain(attributes, decision.non_resource_url)
-    _check_usage(cluster, seal, on_chain, sent, now_ms)
+    if sent is not None:
+        _check_usage(cluster, seal, on_chain, sent, now_ms)
     return on_chain
 
 

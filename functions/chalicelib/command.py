@@ -21,13 +21,17 @@ from k3s_daas.envelope import RequestEnvelope
 from k3s_daas.ids import new_request_id
 from k3s_daas.roots import TrustRoots
 from k3s_daas.sealing import SealingPrivateKey, SealingPublicKey
+from k3s_daas.status import StatusError
 from k3s_daas.sui.ledger import EpochInfo
 from k3s_daas.sui.transactions import AddressBalanceGas, PtbBuilder
 
 
 @dataclass(frozen=True)
 class AdmittedCommand:
-    """A command that the contract would accept as far as the gateway knows."""
+    """A command that the contract would accept as far as the gateway knows.
+
+    With a `refusal` (429) it would accept no new one now; one that is parked was counted when it came.
+    """
 
     request: GatewayRequest
     headers: tuple[tuple[str, str], ...]
@@ -36,6 +40,7 @@ class AdmittedCommand:
     token: BearerToken
     state: CommandState
     executor_key: SealingPublicKey
+    refusal: StatusError | None = None
 
     @property
     def seal(self) -> bytes:

@@ -219,8 +219,8 @@ class Gateway:
         journey.seal = token.claims.seal
         refuse_unsupported(request, attributes)
 
-        def decide(state: CommandState) -> AdmittedCommand:
-            on_chain, executor_key = self._admitted_by(state, token, attributes)
+        def decide(state: CommandState, *, counted: bool = False) -> AdmittedCommand:
+            on_chain, executor_key = self._admitted_by(state, token, attributes, counted=counted)
             return AdmittedCommand(request, headers, attributes, on_chain, token, state, executor_key)
 
         until_ms, began_s = self._wait_until_ms(request), time.monotonic()
@@ -228,10 +228,16 @@ class Gateway:
             return decide(self._run(self._chain.state(token.claims.seal), until_ms))
         except DaasError:
             # Nobody is refused on what was true a second ago: a session may have been opened since.
-            return decide(self._run(self._chain.state_since(token.claims.seal, began_s), until_ms))
+            state = self._run(self._chain.state_since(token.claims.seal, began_s), until_ms)
+        try:
+            return decide(state)
+        except StatusError as error:
+            if error.code != 429:
+                raise
+            return replace(decide(state, counted=True), refusal=error)
 
     def _admitted_by(
-        self, state: CommandState, token: BearerToken, attributes: RequestAttributes
+        self, state: CommandState, token: BearerToken, attributes: RequestAttributes, *, counted: bool
     ) -> tuple[OnChainAttributes, SealingPublicKey]:
         policy = state.cluster.policy
         self._settings.deadlines.check_policy(
@@ -245,13 +251,15 @@ class Gateway:
             attributes,
             gateway=self._signer.address,
             executor=self._settings.executor,
-            sent=self._tally.since(token.claims.seal, state.seal_read_s),
+            sent=None if counted else self._tally.since(token.claims.seal, state.seal_read_s),
             now_ms=self._now_ms(),
             margin_ms=CLOCK_MARGIN_MS,
         )
         return on_chain, self._keys.current(state.cluster.executors[self._settings.executor])
 
     def _submit(self, admitted: AdmittedCommand, place: bytes | None, journey: Journey) -> PendingCommand:
+        if admitted.refusal is not None:
+            raise admitted.refusal
         sealed = seal_command(admitted, self._settings, self._now_ms(), self._blobs)
         journey.request_id = sealed.request_id
         reservation = self._store.reserve(self._parking.new_request(admitted, sealed, place))

@@ -15,6 +15,7 @@ from chalicelib.request_store import RequestRecord, RequestState
 from moto import mock_aws
 
 from infra.local.gateway.messages import HttpReply
+from k3s_daas.contract.objects import UsageState
 from k3s_daas.deadlines import MOST_PARKINGS, DeadlineSettings
 from k3s_daas.envelope import RequestEnvelope, ResponseEnvelope
 from k3s_daas.errors import LedgerUnavailableError
@@ -225,6 +226,22 @@ def test_a_revoked_seal_adopts_nothing(make: MakeWorld) -> None:
     world.set_seal(SealTerms(revoked=True))
     threading.Event().wait(0.05)
     assert status(create(world))["code"] == 403
+
+
+def test_a_seal_that_has_used_up_its_rate_still_adopts_what_was_counted(make: MakeWorld) -> None:
+    world = make(admission_ttl_ms=10)
+    # Far from the end of a minute.
+    world.ahead_ms = 65_000 - now_ms() % 60_000
+    cluster = SlowCluster(world)
+    create(world)
+    cluster.answer()
+    minute, day = world.now_ms() // 60_000, world.now_ms() // 86_400_000
+    world.set_seal(SealTerms(usage=UsageState(minute, 1_000_000, day, 0)))
+    threading.Event().wait(0.05)
+    assert status(create(world, OTHER_SESSION))["code"] == 429
+    assert create(world).status == 200
+    assert status(create(world))["code"] == 429
+    assert submitted(world) == 1
 
 
 def test_a_parked_command_is_not_adopted_after_its_life(world: World) -> None:
