@@ -75,9 +75,11 @@ def _parameter(item: str) -> str:
 
 
 def _may_share(admitted: AdmittedCommand) -> bool:
-    """HEAD has no body to keep, and a body or another condition might make the reply special."""
+    """HEAD has no body to keep, and a body or another condition might make the reply special. Who may send no
+    new command now gets nothing kept either, only what he has left behind."""
     return (
-        is_discovery(admitted.attributes)
+        admitted.refusal is None
+        and is_discovery(admitted.attributes)
         and admitted.request.method == "GET"
         and not admitted.request.body
         and not _values(admitted, "If-Match")

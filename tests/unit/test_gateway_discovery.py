@@ -14,11 +14,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from moto import mock_aws
 
 from infra.local.gateway.messages import HttpReply
+from k3s_daas.contract.objects import UsageState
+from k3s_daas.contract.usage import DAY_MS, MINUTE_MS
 from k3s_daas.deadlines import DeadlineSettings
 from k3s_daas.envelope import RequestEnvelope, ResponseEnvelope
 from k3s_daas.rbac import Rule
 from k3s_daas.sui.transactions import transaction_digest
-from tests.unit.gateway_world import LocalAws, SealTerms, World, header, status
+from tests.unit.contract_world import POLICY
+from tests.unit.gateway_world import LocalAws, SealTerms, World, header, now_ms, status
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -143,6 +146,13 @@ def test_the_role_decides_on_a_hit(forgetful: World) -> None:
     forgetful.set_cluster(rules=READ_PODS)
     refused = forgetful.send("/version")
     assert status(refused)["details"]["causes"][0]["reason"] == "EForbiddenByRole"
+
+
+def test_a_seal_over_its_rate_gets_no_hit(forgetful: World) -> None:
+    assert forgetful.send("/version").status == 200
+    minute, day = now_ms() // MINUTE_MS, now_ms() // DAY_MS
+    forgetful.set_seal(SealTerms(usage=UsageState(minute, 0, day, POLICY.deposit_per_day)))
+    assert status(forgetful.send("/version"))["code"] == 429
 
 
 def test_a_paused_cluster_gives_no_hit(forgetful: World) -> None:
