@@ -148,7 +148,7 @@ def test_the_role_decides_on_a_hit(forgetful: World) -> None:
     assert status(refused)["details"]["causes"][0]["reason"] == "EForbiddenByRole"
 
 
-def test_a_seal_over_its_rate_gets_no_hit(forgetful: World) -> None:
+def test_a_seal_that_has_used_up_its_day_gets_no_hit(forgetful: World) -> None:
     assert forgetful.send("/version").status == 200
     minute, day = now_ms() // MINUTE_MS, now_ms() // DAY_MS
     forgetful.set_seal(SealTerms(usage=UsageState(minute, 0, day, POLICY.deposit_per_day)))
