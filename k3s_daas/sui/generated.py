@@ -1,13 +1,15 @@
-"""pysui's generated messages and stubs for `sui.rpc.v2`, and nothing else of pysui.
+"""pysui's generated messages and stubs for `sui.rpc.v2`.
 
 Importing pysui as such brings its wallets and its GraphQL client too: 0.6 s of CPU where no byte code is
-cached, that is at every cold start of a Lambda function. So the package's own `__init__` is passed over while
-the generated modules, which need nothing of it, are imported. Whoever imports pysui later gets all of it.
+cached, that is at every cold start of a Lambda function. So there, and only there, the package's own
+`__init__` is passed over while the generated modules, which need nothing of it, are imported. A process that
+imports other parts of pysui as well would meet their circular imports in another order than they can bear.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from types import ModuleType
 
@@ -21,7 +23,8 @@ def _package_without_its_code() -> ModuleType:
     return importlib.util.module_from_spec(spec)
 
 
-_ours = "pysui" not in sys.modules
+# Set by Lambda's runtime (AWS Lambda: defined runtime environment variables).
+_ours = "AWS_LAMBDA_FUNCTION_NAME" in os.environ and "pysui" not in sys.modules
 if _ours:
     sys.modules["pysui"] = _package_without_its_code()
 try:

@@ -95,7 +95,7 @@ def invoke(packaged: Packaged, events: list[dict[str, Any]], environment: dict[s
         input=json.dumps(events),
         capture_output=True,
         text=True,
-        env=environment,
+        env={"AWS_LAMBDA_FUNCTION_NAME": "gateway", **environment},
         timeout=60,
         check=False,
     )
