@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -186,12 +187,24 @@ class SealTerms:
     cluster: bytes = CLUSTER
 
 
+def one_at_a_time(client: Any) -> None:
+    """moto tests a condition and writes in two steps, so calls in one process must not overlap; AWS's may."""
+    lock, call = threading.Lock(), client._make_api_call
+
+    def serialised(*arguments: Any) -> Any:
+        with lock:
+            return call(*arguments)
+
+    client._make_api_call = serialised
+
+
 class LocalAws:
     """Table and key on moto, and the clients for them; worlds share it. Make it inside `mock_aws`."""
 
     def __init__(self) -> None:
         session = boto3.session.Session("local", "local", region_name="us-east-1")
         self.dynamodb, kms = session.client("dynamodb"), session.client("kms")
+        one_at_a_time(self.dynamodb)
         create_request_table(self.dynamodb, TABLE)
         self.signer = KmsSigner(kms, create_signing_key(kms))
 
