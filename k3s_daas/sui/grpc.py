@@ -268,6 +268,8 @@ class GrpcLedger:
             async for reply in replies:
                 if reply.event is not None:
                     events.append(messages.event(reply.event))
+                if len(events) > _EVENTS_PER_PAGE:
+                    raise ForgedReplyError("the endpoint's page of events is larger than was asked for")
                 if reply.end is None:
                     continue
                 if reply.end.reason not in _EXHAUSTED + _CONTINUED:

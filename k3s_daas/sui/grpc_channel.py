@@ -10,12 +10,14 @@ import ssl
 import struct
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from grpclib.client import Channel
 from grpclib.config import Configuration
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+from grpclib.protocol import H2Protocol
 from h2.exceptions import H2Error
 
 from k3s_daas.errors import ConfigurationError, LedgerUnavailableError
@@ -31,6 +33,8 @@ _HTTPS_PORT = 443
 _HTTP_PORT = 80
 # Cancelling a call takes one round of the event loop; this only bounds a bug.
 _RESET_TIMEOUT_S = 1.0
+# Sixty objects of the largest size that Sui allows. What we ask for is smaller by far.
+MAX_MESSAGE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,8 @@ class GrpcConnection:
                 raise LedgerUnavailableError(f"the {self} did not answer within {timeout_s:g} s") from error
             except _BROKEN as error:
                 broken = error
+            except _OversizedError as error:
+                raise self._oversized(error) from error
             except _UNREADABLE as error:
                 raise ForgedReplyError(f"the {self} sent a reply that cannot be read") from error
         raise self._unreachable(broken) from broken
@@ -135,7 +141,9 @@ class GrpcConnection:
         loop = asyncio.get_running_loop()
         if self._channel is None:
             self._loop = loop
-            self._channel = Channel(self._host, self._port, ssl=self._tls, config=self._configuration())
+            self._channel = _BoundedChannel(
+                self._host, self._port, ssl=self._tls, config=self._configuration()
+            )
         elif loop is not self._loop:
             # A call from a second loop hangs for ever, after the endpoint has executed it.
             raise RuntimeError("a GrpcLedger belongs to one event loop: make one for each loop")
@@ -165,6 +173,8 @@ class GrpcConnection:
             raise LedgerUnavailableError(f"the {self} sent nothing for {idle_timeout_s:g} s") from error
         except _BROKEN as error:
             raise self._unreachable(error) from error
+        except _OversizedError as error:
+            raise self._oversized(error) from error
         except _UNREADABLE as error:
             raise ForgedReplyError(f"the {self} sent a message that cannot be read") from error
 
@@ -172,6 +182,40 @@ class GrpcConnection:
         return LedgerUnavailableError(
             f"no connection to the {self} ({type(cause).__name__}: {cause}): check that it runs"
         )
+
+    def _oversized(self, error: _OversizedError) -> ForgedReplyError:
+        return ForgedReplyError(f"the {self} sent {error}: use another endpoint")
+
+
+class _OversizedError(ProtocolError):  # type: ignore[misc]  # grpclib is followed as untyped
+    """The endpoint announced a message that nothing we ask for can need."""
+
+
+class _BoundedChannel(Channel):  # type: ignore[misc]  # grpclib is followed as untyped
+    """grpclib reads whatever length a message's header announces, up to 4 GiB, into memory."""
+
+    def _protocol_factory(self) -> H2Protocol:
+        plain = super()._protocol_factory()
+        return _BoundedProtocol(plain.handler, plain.config, plain.h2_config)
+
+
+class _BoundedProtocol(H2Protocol):  # type: ignore[misc]  # grpclib is followed as untyped
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        create = self.connection.create_stream
+
+        def create_bounded(**arguments: Any) -> Any:
+            stream = create(**arguments)
+            stream.recv_data = partial(_receive_bounded, stream.recv_data)
+            return stream
+
+        self.connection.create_stream = create_bounded
+
+
+async def _receive_bounded(receive: Callable[[int], Awaitable[bytes]], size: int) -> bytes:
+    if size > MAX_MESSAGE_BYTES:
+        raise _OversizedError(f"a message of {size} bytes, more than {MAX_MESSAGE_BYTES}")
+    return await receive(size)
 
 
 async def _isolated(call: Awaitable[T], timeout_s: float) -> T:

@@ -17,7 +17,7 @@ from pysui.sui.sui_grpc.suimsgs.sui.rpc import v2
 from k3s_daas.errors import ConfigurationError, LedgerUnavailableError, TransactionRefusedError
 from k3s_daas.sui.digests import to_base58
 from k3s_daas.sui.grpc import GrpcLedger
-from k3s_daas.sui.grpc_channel import Keepalive
+from k3s_daas.sui.grpc_channel import MAX_MESSAGE_BYTES, Keepalive
 from k3s_daas.sui.ledger import EventFilter, ForgedReplyError
 from k3s_daas.sui.transactions import AddressBalanceGas, PtbBuilder, transaction_digest
 
@@ -413,6 +413,32 @@ async def test_junk_on_the_wire_is_a_ledger_error() -> None:
     await server.wait_closed()
 
 
+@pytest.mark.parametrize("announced", [MAX_MESSAGE_BYTES + 1, 2**32 - 1])
+async def test_a_message_larger_than_the_bound_is_refused_before_it_is_read(announced: int) -> None:
+    async def bomb(_: Any, stream: Any) -> None:
+        await stream.send_initial_metadata()
+        await stream._stream.send_data(b"\0" + announced.to_bytes(4, "big") + bytes(1000))
+        await asyncio.Event().wait()
+
+    async with ledger_at(bomb) as (ledger, endpoint):
+        with pytest.raises(ForgedReplyError, match=f"a message of {announced} bytes"):
+            await ledger.service_info()
+        frames = ledger.subscribe_events(FILTER)
+        with pytest.raises(ForgedReplyError, match=f"a message of {announced} bytes"):
+            await anext(frames)
+    # Not asked again: another attempt would bring the same.
+    assert len(endpoint.requests) == 2
+
+
+async def test_a_message_as_large_as_the_bound_is_read() -> None:
+    room = MAX_MESSAGE_BYTES - 1000
+    message = v2.GetObjectResponse(object=object_message(contents=v2.Bcs(value=bytes(room))))
+    async with ledger_at(replies(message)) as (ledger, _):
+        found = await ledger.get_object(b"\x01" * 32)
+    assert found is not None
+    assert len(found.contents) == room
+
+
 # --- event streams
 
 
@@ -466,6 +492,7 @@ async def test_pages_follow_each_other_until_the_tip() -> None:
     "script",
     [
         replies(listed(0, b"\x01")),
+        replies(*[listed(0, b"\x01")] * 201, listed(None, b"\x02", v2.QueryEndReason.LEDGER_TIP)),
         replies(),
         fails(Status.INTERNAL),
         replies(listed(0, b"\x01", v2.QueryEndReason.UNKNOWN)),
