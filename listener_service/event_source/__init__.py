@@ -7,8 +7,9 @@ from listener_service.event_source.interface import (
     SourceItem,
     WatermarkGapError,
 )
-from listener_service.event_source.ledger import LedgerEventSource, ReplayPlan
+from listener_service.event_source.ledger import LedgerEventSource
 from listener_service.event_source.merged import MergedEventSource
+from listener_service.event_source.replay import ReplayPlan
 
 __all__ = [
     "Covered",

@@ -10,42 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from k3s_daas.errors import ConfigurationError, LedgerUnavailableError
-from k3s_daas.sui.ledger import ChainEvent, EventFilter, EventFrame, Ledger, ServiceInfo
+from k3s_daas.errors import ConfigurationError
+from k3s_daas.sui.ledger import EventFilter, EventFrame, Ledger, ServiceInfo
 from listener_service.backoff import Backoff
 from listener_service.clock import Clock, SystemClock
 from listener_service.event_source.interface import Covered, SourcedEvent, SourceItem, WatermarkGapError
+from listener_service.event_source.recent import Recent
+from listener_service.event_source.reconnecting import reconnecting
+from listener_service.event_source.replay import ReplayPlan, is_far_beyond
 
 _log = logging.getLogger(__name__)
-
-# Positions remembered to drop duplicates. Catch-up and live overlap by a few checkpoints; this is hours of
-# commands.
-_REMEMBERED_POSITIONS = 16_384
-# How far an endpoint may lag behind another one: ten minutes at four checkpoints per second.
-_LAG_CHECKPOINTS = 2_400
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayPlan:
-    """How far back to look without a watermark.
-
-    `window_ms` is the longest answer_by. Endpoints do not tell a checkpoint by time, so the window is
-    counted in checkpoints at the fastest rate that a chain makes them: too far back costs a longer list,
-    never a lost request.
-    """
-
-    window_ms: int
-    fastest_checkpoints_per_second: int = 20
-
-    def first_checkpoint(self, info: ServiceInfo) -> int:
-        """The checkpoint to start listing at."""
-        reach = self.window_ms * self.fastest_checkpoints_per_second // 1000
-        return max(info.lowest_available_checkpoint, info.checkpoint - reach, 0)
 
 
 @dataclass(slots=True)
@@ -64,24 +42,14 @@ class LedgerEventSource:
     index_poll_s: float = 0.2
     on_live: Callable[[], None] = lambda: None
     _covered: int | None = None
-    _seen: OrderedDict[tuple[str, int], None] = field(default_factory=OrderedDict)
+    _seen: Recent = field(default_factory=Recent)
 
     async def items(self, watermark: int | None) -> AsyncGenerator[SourceItem, None]:
         """See `EventSource`. Raises `WatermarkGapError` and `ConfigurationError`."""
         self._covered = watermark
-        while True:
-            try:
-                async with aclosing(self._connection()) as connection:
-                    async for item in connection:
-                        self.backoff.reset()
-                        yield item
-            except LedgerUnavailableError as error:
-                delay = self.backoff.next_delay_s()
-                _log.warning(
-                    "event stream lost, subscribing again",
-                    extra={"error": str(error), "delay_s": round(delay, 3), "resume_after": self._covered},
-                )
-                await self.clock.sleep(delay)
+        async with aclosing(reconnecting(self._connection, self.clock, self.backoff)) as items:
+            async for item in items:
+                yield item
 
     async def _connection(self) -> AsyncGenerator[SourceItem, None]:
         """One connection's life: ends only by an exception."""
@@ -115,7 +83,7 @@ class LedgerEventSource:
             return self.replay.first_checkpoint(info)
         if self._covered + 1 < info.lowest_available_checkpoint:
             raise WatermarkGapError(self._covered, info.lowest_available_checkpoint)
-        if self._covered > info.checkpoint + _LAG_CHECKPOINTS:
+        if is_far_beyond(self._covered, info.checkpoint):
             # This endpoint is far behind, or another one lied about the tip. Going back costs a longer list:
             # the journal tells what was run.
             start = self.replay.first_checkpoint(info)
@@ -142,7 +110,7 @@ class LedgerEventSource:
                 async with aclosing(pages):
                     async for page in pages:
                         for event in page.events:
-                            if self._is_new(event):
+                            if self._seen.is_new(event.position):
                                 yield SourcedEvent(event, replayed=True)
                         cursor = page.cursor
                         if page.checkpoint is not None and page.checkpoint > covered:
@@ -160,7 +128,7 @@ class LedgerEventSource:
 
     def _from_frame(self, frame: EventFrame) -> list[SourceItem]:
         items: list[SourceItem] = []
-        if frame.event is not None and self._is_new(frame.event):
+        if frame.event is not None and self._seen.is_new(frame.event.position):
             items.append(SourcedEvent(frame.event, replayed=False))
         if frame.checkpoint is not None and self._advance(frame.checkpoint):
             items.append(Covered(frame.checkpoint))
@@ -170,15 +138,6 @@ class LedgerEventSource:
         if self._covered is not None and checkpoint <= self._covered:
             return False
         self._covered = checkpoint
-        return True
-
-    def _is_new(self, event: ChainEvent) -> bool:
-        if event.position in self._seen:
-            self._seen.move_to_end(event.position)
-            return False
-        self._seen[event.position] = None
-        if len(self._seen) > _REMEMBERED_POSITIONS:
-            self._seen.popitem(last=False)
         return True
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -26,11 +25,9 @@ from listener_service.event_source.interface import (
     SourceItem,
     WatermarkGapError,
 )
+from listener_service.event_source.recent import Recent
 
 _log = logging.getLogger(__name__)
-
-# As many as a single source remembers.
-_REMEMBERED_EVENTS = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +46,7 @@ class MergedEventSource:
 
     sources: Sequence[EventSource]
     quorum: int
-    _seen: OrderedDict[object, None] = field(default_factory=OrderedDict)
+    _seen: Recent = field(default_factory=Recent)
 
     async def items(self, watermark: int | None) -> AsyncGenerator[SourceItem, None]:
         """See `EventSource`."""
@@ -71,7 +68,7 @@ class MergedEventSource:
                     covered.pop(number, None)
                     self._lose(number, item.error, left)
                 elif isinstance(item, SourcedEvent):
-                    if self._is_new(item):
+                    if self._seen.is_new(item.event.identity):
                         yield item
                 else:
                     covered[number] = item.checkpoint
@@ -98,15 +95,6 @@ class MergedEventSource:
         )
         if left < self.quorum:
             raise error
-
-    def _is_new(self, item: SourcedEvent) -> bool:
-        identity = item.event.identity
-        if identity in self._seen:
-            return False
-        self._seen[identity] = None
-        if len(self._seen) > _REMEMBERED_EVENTS:
-            self._seen.popitem(last=False)
-        return True
 
 
 async def _pump(
