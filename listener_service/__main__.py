@@ -58,5 +58,5 @@ if __name__ == "__main__":
     logging.shutdown()
     sys.stdout.flush()
     # Not sys.exit: it would wait for threads that still wait for the API server, up to their finish_by. What
-    # they do is in the journal, and nobody is left to hear of it.
+    # they do is claimed, and nobody is left to hear of it.
     os._exit(exit_code)

@@ -129,10 +129,21 @@ def reply_too_large(*, is_read: bool) -> StatusError:
     return StatusError(413, "RequestEntityTooLarge", message)
 
 
-def not_recorded() -> StatusError:
-    """500: the journal cannot be written, and without it nothing may change."""
+def not_claimed() -> StatusError:
+    """500: the API server does not let the listener claim, and without a claim nothing may change."""
     return StatusError(
         500,
         "InternalError",
-        "the listener cannot record the command, so it was not run: ask the cluster's operator",
+        "the listener cannot claim the command, so it was not run: ask the cluster's operator",
+        causes=(Cause("NotClaimed", "the API server refuses the listener's Lease"),),
+    )
+
+
+def not_leading() -> StatusError:
+    """503: the listener claimed the command and then lost its lead before it could start it."""
+    return StatusError(
+        503,
+        "ServiceUnavailable",
+        "the listener lost its lead before it started the command, and nothing was run: run it again",
+        causes=(Cause("NotStarted", "another replica of the listener took over"),),
     )

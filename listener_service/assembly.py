@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -12,17 +14,21 @@ from k3s_daas.contract.events import API_REQUEST, event_type
 from k3s_daas.contract.keys import announced_key
 from k3s_daas.contract.objects import ClusterState
 from k3s_daas.contract.reader import ContractReader
-from k3s_daas.errors import ConfigurationError, UntrustedKeyError
+from k3s_daas.errors import ConfigurationError, LedgerUnavailableError, UntrustedKeyError
 from k3s_daas.ids import to_hex
-from k3s_daas.sui.ledger import EventFilter, Ledger, ServiceInfo
+from k3s_daas.sui.ledger import EventFilter, Ledger
 from k3s_daas.sui.quorum import QuorumLedger
 from listener_service.api_server import ApiServer, load_configuration
+from listener_service.backoff import Backoff
 from listener_service.blobs import BlobClient
-from listener_service.clock import Clock, SystemClock
+from listener_service.claims import Claims
+from listener_service.clock import ClusterClock
 from listener_service.event_source import EventSource, LedgerEventSource, MergedEventSource, ReplayPlan
 from listener_service.executor import Executor
-from listener_service.journal import Journal
-from listener_service.journal_writer import JournalWriter
+from listener_service.kube_objects import KubeObjects
+from listener_service.leadership import Leadership, Term, lease_name
+from listener_service.leases import KubeLeases
+from listener_service.replica import Replica
 from listener_service.responder import Responder
 from listener_service.service import ListenerService
 from listener_service.settings import ListenerIdentity, ListenerSettings
@@ -31,6 +37,9 @@ from listener_service.verification import Verifier
 _log = logging.getLogger(__name__)
 
 _CLOCK_TOLERANCE_MS = 5_000
+# Claims that are asked for at the same time; each takes the API server a few milliseconds.
+_CLAIM_THREADS = 8
+_CLAIM_TIMEOUT_S = 5.0
 
 ReadyCallback = Callable[[Mapping[str, object]], None]
 
@@ -39,24 +48,39 @@ ReadyCallback = Callable[[Mapping[str, object]], None]
 class Listener:
     """A listener that is set up but not running yet."""
 
-    service: ListenerService
+    replica: Replica
     ledger: Ledger
-    journal: JournalWriter
     executor: Executor
+    leases: tuple[KubeLeases, ...]
     blobs: BlobClient | None
-    watermark: int | None
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Works until `stop` is set, then drains."""
-        await self.service.run(stop, watermark=self.watermark)
+        """Works until `stop` is set, then drains and gives the lead back."""
+        await self.replica.run(stop)
 
     async def close(self) -> None:
-        """Releases connections, threads and files."""
+        """Releases connections and threads."""
         self.executor.close()
+        for leases in self.leases:
+            leases.close()
         if self.blobs is not None:
             self.blobs.close()
-        await self.journal.close()
         await self.ledger.close()
+
+
+@dataclass(slots=True)
+class _Ready:
+    """Says once that the process does what it can: it leads and hears the chain, or it stands by."""
+
+    on_ready: ReadyCallback
+    identity: ListenerIdentity
+    said: bool = False
+
+    def say(self, *, leading: bool) -> None:
+        if not self.said:
+            self.said = True
+            executor, cluster = to_hex(self.identity.signer.address), to_hex(self.identity.roots.cluster)
+            self.on_ready({"executor": executor, "cluster": cluster, "leading": leading})
 
 
 async def assemble(
@@ -65,84 +89,117 @@ async def assemble(
     *,
     on_ready: ReadyCallback,
     ledger: Ledger | None = None,
-    clock: Clock | None = None,
+    clock: ClusterClock | None = None,
 ) -> Listener:
     """Opens everything and checks it against the roots. `ledger` and `clock` replace the real ones.
 
     Raises `ConfigurationError` if something does not fit, `LedgerUnavailableError` if the endpoint is away.
     """
-    clock = clock or SystemClock()
-    roots = identity.roots
-    api_server = ApiServer(lambda: load_configuration(settings.kubeconfig), connections=settings.concurrency)
+    clock = clock or ClusterClock()
     ledger = ledger or settings.endpoints.open()
-    journal: JournalWriter | None = None
     try:
-        info = await ledger.service_info()
-        _check_clock(info, clock)
-        reader = ContractReader(ledger, roots)
+        reader = ContractReader(ledger, identity.roots)
         await reader.confirm_chain()
         cluster = await reader.cluster()
         _check_cluster(cluster, settings, identity)
-        journal = JournalWriter(Journal(settings.state_dir, chain_id=roots.chain_id, cluster=roots.cluster))
-        watermark = await _watermark(journal, settings)
-        birth_ms = await journal.birth_ms(info.timestamp_ms)
+        return _wire(
+            settings, identity, cluster, ledger=ledger, clock=clock, ready=_Ready(on_ready, identity)
+        )
     except BaseException:
-        if journal is not None:
-            await journal.close()
         await ledger.close()
         raise
+
+
+def _wire(
+    settings: ListenerSettings,
+    identity: ListenerIdentity,
+    cluster: ClusterState,
+    *,
+    ledger: Ledger,
+    clock: ClusterClock,
+    ready: _Ready,
+) -> Listener:
+    def connect(connections: int) -> ApiServer:
+        return ApiServer(lambda: load_configuration(settings.kubeconfig), connections=connections)
+
+    def leases(threads: int, timeout_s: float) -> KubeLeases:
+        # Connections and threads of their own: neither commands nor claims keep the lead from being renewed.
+        objects = KubeObjects(connect(threads), clock, threads=threads, timeout_s=timeout_s)
+        return KubeLeases(objects, settings.listener_namespace)
+
+    roots, name = identity.roots, lease_name(identity.roots, identity.signer.address)
+    lead_leases = leases(1, settings.lease_s / 4)
+    claim_leases = leases(_CLAIM_THREADS, _CLAIM_TIMEOUT_S)
+    reader = ContractReader(ledger, roots)
     executor = Executor(
-        api_server,
+        connect(settings.concurrency),
         concurrency=settings.concurrency,
         listener_namespace=settings.listener_namespace,
         clock=clock,
     )
     blobs = None if settings.blob_places is None else BlobClient(settings.blob_places, clock=clock)
-    service = ListenerService(
-        source=_source(ledger, identity, cluster, clock, on_ready),
-        verifier=Verifier(
-            ledger=ledger,
-            reader=reader,
-            roots=roots,
-            executor=identity.signer.address,
-            sealing_key=identity.sealing_key,
-            listener_namespace=settings.listener_namespace,
-            clock=clock,
-            blobs=blobs,
-        ),
-        journal=journal,
-        executor=executor,
-        responder=Responder(
-            ledger=ledger,
-            roots=roots,
-            signer=identity.signer,
-            gas_budget=settings.gas_budget,
-            clock=clock,
-            blobs=blobs,
-        ),
+    verifier = Verifier(
+        ledger=ledger,
         reader=reader,
-        concurrency=settings.concurrency,
-        drain_s=settings.drain_ms / 1000,
-        birth_ms=birth_ms,
+        roots=roots,
+        executor=identity.signer.address,
+        sealing_key=identity.sealing_key,
+        listener_namespace=settings.listener_namespace,
         clock=clock,
+        blobs=blobs,
     )
-    return Listener(service, ledger, journal, executor, blobs, watermark)
+    responder = Responder(
+        ledger=ledger,
+        roots=roots,
+        signer=identity.signer,
+        gas_budget=settings.gas_budget,
+        clock=clock,
+        blobs=blobs,
+    )
+
+    async def begin(term: Term) -> ListenerService:
+        await _check_clock(ledger, clock, term)
+        return ListenerService(
+            term=term,
+            source=_source(ledger, identity, cluster, clock, lambda: ready.say(leading=True)),
+            verifier=verifier,
+            claims=Claims(claim_leases, name, term, clock),
+            executor=executor,
+            responder=responder,
+            reader=reader,
+            concurrency=settings.concurrency,
+            drain_s=settings.drain_ms / 1000,
+            clock=clock,
+        )
+
+    leadership = Leadership(
+        leases=lead_leases,
+        name=name,
+        # Unique also if a host name comes again: what another process did is not ours.
+        identity=f"{socket.gethostname()}_{secrets.token_hex(8)}",
+        duration_s=settings.lease_s,
+        clock=clock,
+        on_standby=lambda: ready.say(leading=False),
+    )
+    replica = Replica(leadership, begin, settings.resume_after_checkpoint)
+    return Listener(replica, ledger, executor, (lead_leases, claim_leases), blobs)
 
 
 def _source(
-    ledger: Ledger, identity: ListenerIdentity, cluster: ClusterState, clock: Clock, on_ready: ReadyCallback
+    ledger: Ledger,
+    identity: ListenerIdentity,
+    cluster: ClusterState,
+    clock: ClusterClock,
+    on_ready: Callable[[], None],
 ) -> EventSource:
     """One source for each endpoint. Ready is who hears a quorum of them."""
     members, quorum = (ledger.members, ledger.quorum) if isinstance(ledger, QuorumLedger) else ((ledger,), 1)
     live: set[int] = set()
-    announced = False
 
     def on_live(number: int) -> None:
-        nonlocal announced
         live.add(number)
-        if len(live) >= quorum and not announced:
-            announced = True
-            on_ready({"executor": to_hex(identity.signer.address), "cluster": to_hex(identity.roots.cluster)})
+        if len(live) >= quorum:
+            on_ready()
 
     sources = [
         LedgerEventSource(
@@ -158,12 +215,21 @@ def _source(
     return sources[0] if len(sources) == 1 else MergedEventSource(sources, quorum)
 
 
-def _check_clock(info: ServiceInfo, clock: Clock) -> None:
+async def _check_clock(ledger: Ledger, clock: ClusterClock, term: Term) -> None:
     """A clock that is behind lets commands start after their `start_by`. One that is ahead only refuses."""
+    backoff = Backoff(base_s=0.2, cap_s=2.0)
+    while True:
+        term.confirm()
+        try:
+            info = await ledger.service_info()
+            break
+        except LedgerUnavailableError as error:
+            _log.warning("the chain does not tell the time, asking again", extra={"error": str(error)})
+            await clock.sleep(backoff.next_delay_s())
     behind_ms = info.timestamp_ms - clock.now_ms()
     if behind_ms > _CLOCK_TOLERANCE_MS:
         raise ConfigurationError(
-            f"this machine's clock is {behind_ms / 1000:.0f} s behind the chain's: set it (NTP does)"
+            f"the API server's clock is {behind_ms / 1000:.0f} s behind the chain's: set it (NTP does)"
         )
 
 
@@ -189,13 +255,3 @@ def _check_cluster(cluster: ClusterState, settings: ListenerSettings, identity: 
             "the key in DAAS_SEALING_KEY_FILE is not the one announced on chain (generation "
             f"{registered.generation}), so no request could be opened: run `daas executor rotate`"
         )
-
-
-async def _watermark(journal: JournalWriter, settings: ListenerSettings) -> int | None:
-    """The stored one, or a later one that the operator chose."""
-    stored = await journal.watermark()
-    chosen = settings.resume_after_checkpoint
-    if chosen is None or (stored is not None and stored >= chosen):
-        return stored
-    _log.warning("events are skipped on the operator's word", extra={"stored": stored, "until": chosen})
-    return chosen

@@ -12,6 +12,7 @@ from k3s_daas.status import StatusError, from_error
 from listener_service import answers, passthrough
 from listener_service.api_server import ApiCall, ApiServer, ApiServerError
 from listener_service.clock import Clock, SystemClock
+from listener_service.leadership import NotLeadingError, Term
 from listener_service.verification import VerifiedCommand
 
 _log = logging.getLogger(__name__)
@@ -36,8 +37,11 @@ class Executor:
         self._clock = clock or SystemClock()
         self._threads = ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="api-server")
 
-    async def run(self, command: VerifiedCommand) -> ResponseEnvelope:
-        """The API server's reply, or a Status that says why there is none. Never starts after `start_by`."""
+    async def run(self, command: VerifiedCommand, term: Term) -> ResponseEnvelope:
+        """The API server's reply, or a Status that says why there is none.
+
+        Never starts after `start_by` or after the end of the term: then it raises `NotLeadingError`.
+        """
         try:
             call = self._call(command)
         except (ForbiddenError, MalformedRequestError, StatusError) as error:
@@ -45,6 +49,7 @@ class Executor:
         start_by = command.requested.start_by_ms
 
         def may_start() -> bool:
+            term.confirm()
             return self._clock.now_ms() <= start_by
 
         try:
@@ -52,6 +57,8 @@ class Executor:
                 self._threads, self._api_server.send, call, may_start
             )
             return passthrough.response(reply)
+        except NotLeadingError:
+            raise
         except ApiServerError as error:
             _log.warning("no reply from the API server", extra={"error": str(error), "sent": error.sent})
             status = answers.no_reply(error, is_read=command.attributes.is_read)

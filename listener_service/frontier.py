@@ -11,7 +11,7 @@ class Frontier:
     """Counts events in and out.
 
     An event is *settled* when a restart may forget it: answered, found not to be ours or not believable, or
-    durably in the journal. The watermark is the last checkpoint of which every event is settled, so it
+    among the claims. The watermark is the last checkpoint of which every event is settled, so it
     never moves past an event that a restart would have to see again. Whatever tells one event from another
     names it: if endpoints say different things of one position, each is an event of its own.
     """

@@ -1,18 +1,19 @@
-"""The listener: events in, commands run, answers out, and nothing forgotten.
+"""The listener in one term of leading: events in, commands run, answers out, and nothing forgotten.
 
 One task per command, bounded in number: when all places are taken the stream is not read on. Reads run in
-parallel; mutations of one named object run in the chain's order. Every mutation is recorded on disk before
-its first byte goes out, so a restart knows what may have run.
+parallel; mutations of one named object run in the chain's order. Every mutation is claimed before its first
+byte goes out, so a successor knows what may have run.
+
+When the term is over nothing is started, and nothing is answered but what was started or claimed: the rest
+is the successor's.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
-import sqlite3
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
 
@@ -23,52 +24,60 @@ from k3s_daas.errors import LedgerUnavailableError
 from k3s_daas.ids import request_id_text, to_hex
 from k3s_daas.sui.ledger import ChainEvent
 from listener_service import answers, passthrough
-from listener_service.clock import Clock, SystemClock
+from listener_service.claim_removal import ClaimRemoval
+from listener_service.claims import Claim, Claimed, ClaimRefusedError, Claims
+from listener_service.clock import BoundedClock
 from listener_service.event_source import Covered, EventSource, SourcedEvent
 from listener_service.executor import Executor
 from listener_service.frontier import Frontier
-from listener_service.journal import JournalEntry
-from listener_service.journal_writer import JournalWriter
+from listener_service.leadership import NotLeadingError, Term
 from listener_service.logs import request_id_var
-from listener_service.refusal import NotForUsError, RefusedCommandError, ReplyTo, UnbelievableError
+from listener_service.refusal import NotForUsError, RefusedCommandError, UnbelievableError
 from listener_service.responder import Responder
+from listener_service.succession import Succession
 from listener_service.turns import Turns, object_key
 from listener_service.verification import VerifiedCommand, Verifier
 
 _log = logging.getLogger(__name__)
 
-_WATERMARK_PERIOD_S = 1.0
-# Every so many watermark periods the journal drops what nobody can ask about any more.
-_FORGET_EVERY = 60
-
 
 @dataclass(slots=True)
 class ListenerService:
-    """Wires source, verifier, journal, executor and responder. `birth_ms` is the journal's, in chain time."""
+    """Wires source, verifier, claims, executor and responder, for one term."""
 
+    term: Term
     source: EventSource
     verifier: Verifier
-    journal: JournalWriter
+    claims: Claims
     executor: Executor
     responder: Responder
     reader: ContractReader
     concurrency: int
     drain_s: float
-    birth_ms: int
-    clock: Clock = field(default_factory=SystemClock)
+    clock: BoundedClock
     _turns: Turns = field(default_factory=Turns)
     _frontier: Frontier = field(default_factory=Frontier)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _successors: set[asyncio.Task[None]] = field(default_factory=set)
+    """Commands that nobody has claimed (reads among them): once the term is over they are the successor's."""
+
+    @property
+    def watermark(self) -> int | None:
+        """The checkpoint to resume after: what came before is answered, or among the claims."""
+        return self._frontier.watermark
 
     async def run(self, stop: asyncio.Event, *, watermark: int | None) -> None:
-        """Works until `stop`, then drains. Raises what the source raises: only what needs a person."""
+        """Works until `stop`, then drains. Raises what the source raises: only what needs a person.
+
+        The term may be over by then, or not: see the module docstring.
+        """
         self._frontier.covered = watermark
-        for entry in await self.journal.unanswered():
-            self._start(self._answer_unknown(entry))
+        removal = ClaimRemoval(self.claims, self.reader, self.clock)
+        # Once the term is over the removal ends, and with it the rest.
         running = [
-            asyncio.create_task(self._read(watermark)),
-            asyncio.create_task(self._keep_watermark()),
-            asyncio.create_task(stop.wait()),
+            asyncio.create_task(self._work(watermark)),
+            asyncio.create_task(removal.run()),
+            asyncio.create_task(_until(stop)),
         ]
         try:
             await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
@@ -80,6 +89,29 @@ class ListenerService:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
             await self._drain()
+
+    async def _work(self, watermark: int | None) -> None:
+        try:
+            inherited = await self.claims.inherit()
+        except NotLeadingError:
+            return
+        settling = asyncio.create_task(self._settle(inherited))
+        try:
+            await self._read(watermark)
+        finally:
+            # What is not settled by now is the successor's, who finds the same claims.
+            settling.cancel()
+            await asyncio.gather(settling, return_exceptions=True)
+
+    async def _settle(self, inherited: Sequence[Claim]) -> None:
+        try:
+            await self._succession.settle_all(inherited)
+        except NotLeadingError:
+            _log.info("the term ended before all claims were settled")
+
+    @property
+    def _succession(self) -> Succession:
+        return Succession(self.term, self.reader, self.responder, self.clock)
 
     async def _read(self, watermark: int | None) -> None:
         places = asyncio.Semaphore(self.concurrency)
@@ -100,7 +132,9 @@ class ListenerService:
 
     async def _handle(self, sourced: SourcedEvent) -> None:
         """One event from delivery to answer. Never raises: one event must not stop the others."""
-        event = sourced.event
+        event, task = sourced.event, asyncio.current_task()
+        assert task is not None
+        self._successors.add(task)
         try:
             requested = self.verifier.decode(event)
             request_id_var.set(request_id_text(requested.request_id))
@@ -112,12 +146,15 @@ class ListenerService:
                 "event not believed, nothing was run",
                 extra=_where(event) | {"reason": error.reason, "error": str(error)},
             )
-        except asyncio.CancelledError:
-            # Shutting down: the event stays unsettled, and a restart sees it again.
-            raise
+        except NotLeadingError:
+            _log.info("left to whoever leads now", extra=_where(event))
+            return
         except Exception:  # noqa: BLE001  the last line of defence of a task
-            # A defect of ours must not stop the others; what may have run is in the journal.
+            # A defect of ours must not stop the others; what may have run is claimed.
             _log.exception("event failed", extra=_where(event))
+        finally:
+            self._successors.discard(task)
+        # Not if it was cancelled: then a successor sees the event again.
         self._frontier.settled(event.identity)
 
     async def _command(self, sourced: SourcedEvent, requested: ApiRequested) -> None:
@@ -144,108 +181,80 @@ class ListenerService:
                 )
                 if turn is not None:
                     turn.leave()
+                self.term.confirm()
                 response = passthrough.status_response(refused.status, requested.request_id)
                 await self.responder.answer(refused.reply_to, response, is_read=True)
                 return
         if response is None:
             return
-        is_read = command.attributes.is_read
-        await self._answer(command.reply_to, response, is_read=is_read)
+        await self.responder.answer(command.reply_to, response, is_read=command.attributes.is_read)
         times.lap("answer_ms")
         _log.info("command answered", extra=_what(command) | {"status": response.status} | times.laps)
 
     async def _run(self, command: VerifiedCommand, event: ChainEvent) -> ResponseEnvelope | None:
-        """Runs a verified command, a mutation only once it is on disk. None: it is somebody else's to
-        answer.
+        """Runs a verified command, a mutation only once it is claimed. None: it is answered otherwise.
+
+        Raises `NotLeadingError` for what the successor may run.
         """
         requested = command.requested
+        self.term.confirm()
         if self.clock.now_ms() > requested.start_by_ms:
             return passthrough.status_response(answers.not_started(), requested.request_id)
         if command.attributes.is_read:
-            return await self.executor.run(command)
-        if requested.accepted_at_ms < self.birth_ms:
-            # A listener whose journal is lost may have run it.
-            status = answers.outcome_unknown("the listener's journal does not reach back to the command")
-            return passthrough.status_response(status, requested.request_id)
-        if not await self._record(command, event):
-            _log.warning("already recorded, not run again", extra=_where(event))
-            return None
+            return await self.executor.run(command, self.term)
+        match await self._claim(command, event):
+            case Claimed.KNOWN:
+                _log.warning("already claimed here, not run again", extra=_where(event))
+                return None
+            case Claimed.TAKEN:
+                _log.warning("claimed by somebody else, not run", extra=_where(event))
+                await self._succession.settle(command.reply_to, requested.start_by_ms)
+                return None
+            case Claimed.TOO_LATE:
+                self.term.confirm()
+                return passthrough.status_response(answers.not_started(), requested.request_id)
+            case Claimed.OURS:
+                return await self._run_claimed(command, event)
+
+    async def _claim(self, command: VerifiedCommand, event: ChainEvent) -> Claimed:
+        claim = Claim.of(command.requested, command.envelope.reply_key, event)
+        try:
+            return await self.claims.claim(claim)
+        except ClaimRefusedError as error:
+            _log.error("a command cannot be claimed", extra={"error": str(error)})
+            raise RefusedCommandError("claim", answers.not_claimed(), command.reply_to) from error
+
+    async def _run_claimed(self, command: VerifiedCommand, event: ChainEvent) -> ResponseEnvelope:
+        """From here on nobody else runs it, so whatever we know about it is the truth."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._successors.discard(task)
         self._frontier.settled(event.identity)
-        return await self.executor.run(command)
-
-    async def _record(self, command: VerifiedCommand, event: ChainEvent) -> bool:
-        reply_to = command.reply_to
-        entry = JournalEntry(
-            seal=reply_to.seal,
-            request_id=reply_to.request_id,
-            reply_key=command.envelope.reply_key,
-            transaction_digest=event.transaction_digest,
-            event_index=event.event_index,
-            recorded_at_ms=self.clock.now_ms(),
-            answer_by_ms=reply_to.answer_by_ms,
-        )
         try:
-            return await self.journal.record(entry)
-        except sqlite3.Error as error:
-            _log.exception("the journal cannot be written")
-            raise RefusedCommandError("journal", answers.not_recorded(), reply_to) from error
-
-    async def _answer(self, reply_to: ReplyTo, response: ResponseEnvelope, *, is_read: bool) -> None:
-        await self.responder.answer(reply_to, response, is_read=is_read)
-        if not is_read:
-            await self.journal.mark_answered(reply_to.seal, reply_to.request_id)
-
-    async def _answer_unknown(self, entry: JournalEntry) -> None:
-        """A predecessor recorded this mutation, and its answer is not known to be final."""
-        request_id_var.set(request_id_text(entry.request_id))
-        try:
-            if await self._is_answered(entry.seal, entry.request_id):
-                await self.journal.mark_answered(entry.seal, entry.request_id)
-                return
-            _log.warning(
-                "recorded but not answered before the restart: outcome unknown",
-                extra={"transaction": entry.transaction_digest, "event_index": entry.event_index},
-            )
-            reply_to = ReplyTo(entry.seal, entry.request_id, entry.reply_key, entry.answer_by_ms)
-            status = answers.outcome_unknown("the listener was restarted while the command was in work")
-            response = passthrough.status_response(status, entry.request_id)
-            await self._answer(reply_to, response, is_read=False)
-        except Exception:  # noqa: BLE001  the last line of defence of a task
-            _log.exception("a command from before the restart could not be answered")
+            return await self.executor.run(command, self.term)
+        except NotLeadingError:
+            return passthrough.status_response(answers.not_leading(), command.requested.request_id)
 
     async def _is_dealt_with(self, requested: ApiRequested) -> bool:
-        """A replayed event: whether the journal or the chain says that it was answered, or may have run."""
-        if await self.journal.is_recorded(requested.seal, requested.request_id):
-            return True
-        return await self._is_answered(requested.seal, requested.request_id)
+        """A replayed event: whether it is claimed, or the chain shows its answer.
 
-    async def _is_answered(self, seal: bytes, request_id: bytes) -> bool:
-        """Whether the chain shows an answer. No, if it cannot be asked: it ignores a second answer."""
+        Not answered, if the chain cannot be asked: it ignores a second answer.
+        """
+        key = (requested.seal, requested.request_id)
+        if self.claims.knows(key):
+            return True
         try:
-            request = await self.reader.request(seal, request_id)
+            return bool(await self.reader.answered([key]))
         except LedgerUnavailableError:
             return False
-        return request is not None and request.response is not None
-
-    async def _keep_watermark(self) -> None:
-        written = self._frontier.covered
-        for period in itertools.count(1):
-            await self.clock.sleep(_WATERMARK_PERIOD_S)
-            written = await self._write_watermark(written)
-            if period % _FORGET_EVERY == 0:
-                await self.journal.forget(self.clock.now_ms())
-
-    async def _write_watermark(self, written: int | None) -> int | None:
-        watermark = self._frontier.watermark
-        if watermark is not None and (written is None or watermark > written):
-            await self.journal.set_watermark(watermark)
-            return watermark
-        return written
 
     async def _drain(self) -> None:
-        """Waits for what is in work, at most `drain_s`; what is cut off a restart finds in journal or
-        replay.
+        """Waits for what is in work, at most `drain_s`; what is cut off a successor finds among the claims,
+        or in the replay.
         """
+        if not self.term.is_current():
+            for task in self._successors:
+                task.cancel()
         if self._tasks:
             _, late = await asyncio.wait(set(self._tasks), timeout=self.drain_s)
             for task in late:
@@ -253,7 +262,10 @@ class ListenerService:
             if late:
                 _log.warning("stopped with commands in work", extra={"commands": len(late)})
                 await asyncio.gather(*late, return_exceptions=True)
-        await self._write_watermark(None)
+
+
+async def _until(stop: asyncio.Event) -> None:
+    await stop.wait()
 
 
 class _Stopwatch:

@@ -46,9 +46,6 @@ class ListenerSettings:
     sealing_key_file: Path
     """DAAS_SEALING_KEY_FILE: the HPKE private key that opens requests, in hex."""
 
-    state_dir: Path
-    """DAAS_STATE_DIR: watermark and journal; must survive a restart and be on a local disk."""
-
     kubeconfig: Path | None
     """KUBECONFIG: how to reach the API server; without it the pod's service account."""
 
@@ -60,6 +57,9 @@ class ListenerSettings:
 
     concurrency: int = 32
     """DAAS_CONCURRENCY: commands in work at a time; when full the stream is not read on."""
+
+    lease_s: int = 15
+    """DAAS_LEASE_SECONDS: after this time a replica that died is replaced; the same at all replicas."""
 
     drain_ms: int = 2_000
     """DAAS_DRAIN_MS: how long SIGTERM waits for commands in work."""
@@ -92,11 +92,11 @@ class ListenerSettings:
             sealing_key_file=Path(
                 read.required("DAAS_SEALING_KEY_FILE", "the file with the HPKE private key")
             ),
-            state_dir=Path(read.required("DAAS_STATE_DIR", "the directory for watermark and journal")),
             kubeconfig=None if kubeconfig is None else Path(kubeconfig),
             listener_namespace=read.namespace("DAAS_LISTENER_NAMESPACE"),
             resume_after_checkpoint=read.optional_number("DAAS_RESUME_AFTER_CHECKPOINT", 0, 2**63 - 1),
             concurrency=read.number("DAAS_CONCURRENCY", 32, 1, 1024),
+            lease_s=read.number("DAAS_LEASE_SECONDS", 15, 2, 300),
             drain_ms=read.number("DAAS_DRAIN_MS", 2_000, 0, 600_000),
             blob_places=read.blob_places(development=endpoints.development),
             gas_budget=read.number("DAAS_GAS_BUDGET", 50_000_000, 1_000_000, 50_000_000_000),

@@ -2,7 +2,8 @@
 
 RBAC's `resourceNames` are literal (no `sui:*`), so the ClusterRole enumerates the owners of seals as users
 and the roles as groups; the extras' values vary, so only their keys are named. One more user is ours:
-`daas:discovery`, for what every holder may read. The service account can do nothing else, and no name that
+`daas:discovery`, for what every holder may read. In its own namespace the service account has its Leases
+(the lead, and claims of commands) and the one Secret with its keys. It can do nothing else, and no name that
 begins with `system:` ever gets in.
 """
 
@@ -19,6 +20,8 @@ Manifest = dict[str, Any]
 
 SERVICE_ACCOUNT = "daas-listener"
 IMPERSONATOR = "daas-listener-impersonator"
+OWN_OBJECTS = "daas-listener-own-objects"
+KEYS_SECRET = "daas-listener-keys"  # noqa: S105  the name of a Secret
 FIELD_MANAGER = "daas"
 EXTRA_KEYS = ("daas.io/seal", "daas.io/request-id")
 
@@ -31,6 +34,8 @@ _ROLE = re.compile(r"[a-z0-9-]{1,63}", re.ASCII)
 _PATHS = {
     "Namespace": "/api/v1/namespaces",
     "ServiceAccount": "/api/v1/namespaces/{namespace}/serviceaccounts",
+    "Role": f"/apis/{_RBAC}/v1/namespaces/{{namespace}}/roles",
+    "RoleBinding": f"/apis/{_RBAC}/v1/namespaces/{{namespace}}/rolebindings",
     "ClusterRole": f"/apis/{_RBAC}/v1/clusterroles",
     "ClusterRoleBinding": f"/apis/{_RBAC}/v1/clusterrolebindings",
 }
@@ -52,15 +57,14 @@ def listener_manifests(
     for role in bindings:
         if not _ROLE.fullmatch(role):
             raise ValueError(f"{role!r} is not the name of a role (1 to 63 of a-z, 0-9 and -)")
+    account = {"kind": "ServiceAccount", "name": SERVICE_ACCOUNT, "namespace": namespace}
     return [
         _manifest("v1", "Namespace", namespace),
         _manifest("v1", "ServiceAccount", SERVICE_ACCOUNT, namespace=namespace),
+        _own_objects(namespace),
+        _own_objects_binding(namespace, account),
         _impersonator(owners, bindings),
-        _binding(
-            IMPERSONATOR,
-            IMPERSONATOR,
-            {"kind": "ServiceAccount", "name": SERVICE_ACCOUNT, "namespace": namespace},
-        ),
+        _binding(IMPERSONATOR, IMPERSONATOR, account),
         _binding(
             "daas-discovery", "system:discovery", {"kind": "User", "apiGroup": _RBAC, "name": DISCOVERY_USER}
         ),
@@ -102,6 +106,32 @@ def apply(api: Any, manifests: Iterable[Manifest]) -> None:
         response = api.call_api(*request)
         response.read()
         api.response_deserialize(response, {})
+
+
+def _own_objects(namespace: str) -> Manifest:
+    """RBAC cannot tell one Lease from another when it is created or selected, so all of the namespace's are
+    meant. Single claims are never deleted."""
+    leases: Manifest = {
+        "apiGroups": ["coordination.k8s.io"],
+        "resources": ["leases"],
+        "verbs": ["create", "get", "list", "update", "deletecollection"],
+    }
+    secret: Manifest = {
+        "apiGroups": [""],
+        "resources": ["secrets"],
+        "resourceNames": [KEYS_SECRET],
+        "verbs": ["get", "update"],
+    }
+    role = _manifest(f"{_RBAC}/v1", "Role", OWN_OBJECTS, namespace=namespace)
+    return {**role, "rules": [leases, secret]}
+
+
+def _own_objects_binding(namespace: str, account: Manifest) -> Manifest:
+    return {
+        **_manifest(f"{_RBAC}/v1", "RoleBinding", OWN_OBJECTS, namespace=namespace),
+        "roleRef": {"apiGroup": _RBAC, "kind": "Role", "name": OWN_OBJECTS},
+        "subjects": [account],
+    }
 
 
 def _impersonator(owners: Sequence[str], roles: Iterable[str]) -> Manifest:

@@ -85,7 +85,7 @@ class LedgerEventSource:
             raise WatermarkGapError(self._covered, info.lowest_available_checkpoint)
         if is_far_beyond(self._covered, info.checkpoint):
             # This endpoint is far behind, or another one lied about the tip. Going back costs a longer list:
-            # the journal tells what was run.
+            # claims and chain tell what was run.
             start = self.replay.first_checkpoint(info)
             _log.error(
                 "the watermark lies far beyond the chain's tip, replaying what may still want an answer",

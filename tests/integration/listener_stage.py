@@ -179,7 +179,7 @@ class Stage:
         """`submit`, then `answer`."""
         return await self.answer(await self.submit(method, path, query, **options))
 
-    def environment(self, state: Path, **changes: str) -> dict[str, str]:
+    def environment(self, **changes: str) -> dict[str, str]:
         keys = self.directory / "keys"
         clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         return {
@@ -189,21 +189,21 @@ class Stage:
             "DAAS_SINGLE_ENDPOINT": "development",
             "DAAS_EXECUTOR_KEY_FILE": str(keys / "executor.key"),
             "DAAS_SEALING_KEY_FILE": str(keys / "executor.sealing"),
-            "DAAS_STATE_DIR": str(state),
+            "DAAS_LEASE_SECONDS": "2",
             "DAAS_LISTENER_NAMESPACE": LISTENER_NAMESPACE,
             "KUBECONFIG": str(self.kubeconfig),
             **changes,
         }
 
     @asynccontextmanager
-    async def listener(self, state: Path, **changes: str) -> AsyncGenerator[Process, None]:
+    async def listener(self, **changes: str) -> AsyncGenerator[Process, None]:
         """The listener as a process of its own, ready; ended by SIGTERM unless the test ended it."""
         process = Process(
             await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 "listener_service",
-                env=self.environment(state, **changes),
+                env=self.environment(**changes),
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
             )

@@ -24,7 +24,8 @@ from k3s_daas.contract.calls import PayloadReference
 from k3s_daas.ids import request_id_text, to_hex
 from k3s_daas.sealing import SealingPrivateKey
 from tests.integration.listener_stage import Stage, stage
-from tests.unit.scripted_api_server import ScriptedReply, scripted_api_server
+from tests.unit.scripted_api_server import ScriptedReply, SeenRequest, scripted_api_server
+from tests.unit.scripted_leases import ScriptedLeases
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
@@ -46,8 +47,8 @@ def stored(chain: Stage, name: str) -> bool:
     return chain.cluster.store.get(("", "configmaps"), "default", name) is not None
 
 
-async def test_commands_pass_through_the_contract_and_the_listener(chain: Stage, tmp_path: Path) -> None:
-    async with chain.listener(tmp_path):
+async def test_commands_pass_through_the_contract_and_the_listener(chain: Stage) -> None:
+    async with chain.listener():
         created = await chain.ask("POST", CONFIG_MAPS, "fieldManager=test", body=config_map("first"))
         assert created.status == 201
         assert stored(chain, "first")
@@ -81,12 +82,12 @@ async def test_commands_pass_through_the_contract_and_the_listener(chain: Stage,
         assert not stored(chain, "first")
 
 
-async def test_kubernetes_rbac_is_the_second_gate(chain: Stage, tmp_path: Path) -> None:
+async def test_kubernetes_rbac_is_the_second_gate(chain: Stage) -> None:
     """A viewer may read by both; once his binding is gone Kubernetes says no, whatever the contract says."""
     key, name = ("rbac.authorization.k8s.io", "clusterrolebindings"), "daas-role-viewer"
     binding = chain.cluster.store.get(key, "", name)
     assert binding is not None
-    async with chain.listener(tmp_path):
+    async with chain.listener():
         assert (await chain.ask("GET", CONFIG_MAPS, holder="viewer")).status == 200
         deleted = await chain.ask(
             "DELETE", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/daas-role-viewer"
@@ -97,14 +98,14 @@ async def test_kubernetes_rbac_is_the_second_gate(chain: Stage, tmp_path: Path) 
         assert "sui:0x" in json.loads(refused.body)["message"]
 
 
-async def test_a_watch_ends_by_itself(chain: Stage, tmp_path: Path) -> None:
-    async with chain.listener(tmp_path):
+async def test_a_watch_ends_by_itself(chain: Stage) -> None:
+    async with chain.listener():
         watched = await chain.ask("GET", CONFIG_MAPS, "watch=true&timeoutSeconds=600")
         assert watched.status == 200
 
 
-async def test_a_request_other_than_the_authorised_one_is_answered_403(chain: Stage, tmp_path: Path) -> None:
-    async with chain.listener(tmp_path) as process:
+async def test_a_request_other_than_the_authorised_one_is_answered_403(chain: Stage) -> None:
+    async with chain.listener() as process:
         authorised = OnChainAttributes("get", "", "v1", "configmaps", "", "default", "kept")
         await chain.ask("POST", CONFIG_MAPS, body=config_map("kept"))
         answer = await chain.ask("DELETE", f"{CONFIG_MAPS}/kept", authorised=authorised)
@@ -113,8 +114,8 @@ async def test_a_request_other_than_the_authorised_one_is_answered_403(chain: St
         assert "command refused, nothing was run" in process.messages()
 
 
-async def test_another_requests_ciphertext_is_not_run(chain: Stage, tmp_path: Path) -> None:
-    async with chain.listener(tmp_path) as process:
+async def test_another_requests_ciphertext_is_not_run(chain: Stage) -> None:
+    async with chain.listener() as process:
         asked = await chain.submit(
             "POST", CONFIG_MAPS, body=config_map("copied"), payload_for=lambda _: bytes(16)
         )
@@ -125,8 +126,8 @@ async def test_another_requests_ciphertext_is_not_run(chain: Stage, tmp_path: Pa
         assert refused["request_id"] == request_id_text(asked.request_id)
 
 
-async def test_a_body_that_is_kept_elsewhere_is_answered_501_on_chain(chain: Stage, tmp_path: Path) -> None:
-    async with chain.listener(tmp_path):
+async def test_a_body_that_is_kept_elsewhere_is_answered_501_on_chain(chain: Stage) -> None:
+    async with chain.listener():
         kept = PayloadReference(b"bucket/key", bytes(range(32)), 200_000)
         asked = await chain.submit("POST", CONFIG_MAPS, body=config_map("elsewhere"), payload=kept)
         # Another command, so that there has been time.
@@ -146,7 +147,7 @@ async def test_a_sealing_key_that_was_not_announced_ends_the_start(chain: Stage,
         sys.executable,
         "-m",
         "listener_service",
-        env=chain.environment(tmp_path / "state", DAAS_SEALING_KEY_FILE=str(other)),
+        env=chain.environment(DAAS_SEALING_KEY_FILE=str(other)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -158,21 +159,21 @@ async def test_a_sealing_key_that_was_not_announced_ends_the_start(chain: Stage,
 
 
 async def test_a_killed_listener_leaves_outcome_unknown_and_its_successor_runs_nothing_twice(
-    chain: Stage, tmp_path: Path
+    chain: Stage,
 ) -> None:
     port = chain.listeners_port
-    async with chain.listener(tmp_path) as process:
+    async with chain.listener() as process:
         await chain.ask("GET", NAMESPACES)
         # It can still run commands, and cannot answer them any more.
         port.misbehaviour.update({"fail": {"ExecuteTransaction": {"status": "UNAVAILABLE"}}})
-        asked = await chain.submit("POST", CONFIG_MAPS, body=config_map("survivor"))
+        asked = await chain.submit("POST", CONFIG_MAPS, body=config_map("survivor"), start_within_ms=4_000)
         async with asyncio.timeout(10):
             while not stored(chain, "survivor"):  # noqa: ASYNC110  another process
                 await asyncio.sleep(0.005)
         await process.end(signal.SIGKILL)
     port.misbehaviour.update({"fail": {}})
     stored_before = chain.cluster.store.get(("", "configmaps"), "default", "survivor")
-    async with chain.listener(tmp_path):
+    async with chain.listener():
         answer = await chain.answer(asked)
         assert answer.status == 500
         assert "outcome unknown" in json.loads(answer.body)["message"]
@@ -180,20 +181,20 @@ async def test_a_killed_listener_leaves_outcome_unknown_and_its_successor_runs_n
         assert (await chain.ask("GET", NAMESPACES)).status == 200
 
 
-async def test_commands_that_came_while_no_listener_ran_are_found(chain: Stage, tmp_path: Path) -> None:
-    async with chain.listener(tmp_path):
+async def test_commands_that_came_while_no_listener_ran_are_found(chain: Stage) -> None:
+    async with chain.listener():
         await chain.ask("GET", NAMESPACES)
     asked = await chain.submit("POST", CONFIG_MAPS, body=config_map("missed"))
     late = await chain.submit("POST", CONFIG_MAPS, body=config_map("late"), start_within_ms=300)
     await asyncio.sleep(0.4)
-    async with chain.listener(tmp_path):
+    async with chain.listener():
         assert (await chain.answer(asked)).status == 201
         assert (await chain.answer(late)).status == 504
     assert not stored(chain, "late")
 
 
-async def test_sigterm_drains_and_the_listeners_namespace_stays_closed(chain: Stage, tmp_path: Path) -> None:
-    async with chain.listener(tmp_path) as process:
+async def test_sigterm_drains_and_the_listeners_namespace_stays_closed(chain: Stage) -> None:
+    async with chain.listener() as process:
         asked = await chain.submit("GET", NAMESPACES)
         assert (await chain.answer(asked)).status == 200
         authorised = OnChainAttributes("get", "", "v1", "namespaces", "", "default", "default")
@@ -203,9 +204,9 @@ async def test_sigterm_drains_and_the_listeners_namespace_stays_closed(chain: St
         assert process.other_lines == []
 
 
-async def test_dropped_streams_lose_nothing(chain: Stage, tmp_path: Path) -> None:
+async def test_dropped_streams_lose_nothing(chain: Stage) -> None:
     port = chain.listeners_port
-    async with chain.listener(tmp_path) as process:
+    async with chain.listener() as process:
         port.misbehaviour.update({"drop_streams_after": 3, "duplicate_events": True})
         try:
             asked = [await chain.submit("POST", CONFIG_MAPS, body=config_map(f"drop-{n}")) for n in range(6)]
@@ -216,7 +217,7 @@ async def test_dropped_streams_lose_nothing(chain: Stage, tmp_path: Path) -> Non
     assert [answer.status for answer in answers] == [201] * 6
 
 
-async def test_an_event_that_the_endpoint_changed_is_not_run(chain: Stage, tmp_path: Path) -> None:
+async def test_an_event_that_the_endpoint_changed_is_not_run(chain: Stage) -> None:
     def rename(event: Any) -> None:
         event.contents.value = event.contents.value.replace(b"kept-1", b"kept-2")
 
@@ -227,7 +228,7 @@ async def test_an_event_that_the_endpoint_changed_is_not_run(chain: Stage, tmp_p
             json.loads(config_map(name)),
             WriteOptions("test"),
         )
-    async with chain.listener(tmp_path) as process:
+    async with chain.listener() as process:
         chain.listeners_port.misbehaviour.update({"forge": {"event": rename}})
         try:
             asked = await chain.submit("DELETE", f"{CONFIG_MAPS}/kept-1")
@@ -242,9 +243,14 @@ async def test_an_event_that_the_endpoint_changed_is_not_run(chain: Stage, tmp_p
 
 
 async def test_sigterm_does_not_wait_for_an_api_server_that_hangs(chain: Stage, tmp_path: Path) -> None:
-    released = threading.Event()
+    hanging, released = threading.Event(), threading.Event()
 
-    def hang(_: object) -> ScriptedReply:
+    leases = ScriptedLeases()
+
+    def hang(request: SeenRequest) -> ScriptedReply:
+        if (reply := leases.reply(request)) is not None:
+            return reply
+        hanging.set()
         released.wait(30)
         return ScriptedReply()
 
@@ -252,12 +258,10 @@ async def test_sigterm_does_not_wait_for_an_api_server_that_hangs(chain: Stage, 
         api.reply = hang
         kubeconfig = tmp_path / "kubeconfig"
         kubeconfig.write_text(token_kubeconfig({"server": api.configuration.host}, "listener", "token"))
-        async with chain.listener(
-            tmp_path / "state", KUBECONFIG=str(kubeconfig), DAAS_DRAIN_MS="200"
-        ) as process:
+        async with chain.listener(KUBECONFIG=str(kubeconfig), DAAS_DRAIN_MS="200") as process:
             await chain.submit("GET", NAMESPACES)
             async with asyncio.timeout(10):
-                while not api.seen:  # noqa: ASYNC110  another thread
+                while not hanging.is_set():  # noqa: ASYNC110  another thread
                     await asyncio.sleep(0.01)
             started = time.monotonic()
             assert await process.end(signal.SIGTERM) == 0
@@ -265,8 +269,8 @@ async def test_sigterm_does_not_wait_for_an_api_server_that_hangs(chain: Stage, 
         released.set()
 
 
-async def test_a_large_reply_is_refused_with_advice(chain: Stage, tmp_path: Path) -> None:
-    async with chain.listener(tmp_path):
+async def test_a_large_reply_is_refused_with_advice(chain: Stage) -> None:
+    async with chain.listener():
         for number in range(3):
             body = json.loads(config_map(f"large-{number}")) | {"data": {"noise": os.urandom(35_000).hex()}}
             created = await chain.ask("POST", CONFIG_MAPS, body=json.dumps(body).encode())

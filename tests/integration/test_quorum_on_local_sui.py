@@ -11,7 +11,6 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -114,20 +113,20 @@ async def chain(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def listener(chain: Stage, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Process]:
-    async with listener_of_three(chain, tmp_path_factory.mktemp("state")) as process:
+async def listener(chain: Stage) -> AsyncIterator[Process]:
+    async with listener_of_three(chain) as process:
         yield process
 
 
 @asynccontextmanager
-async def listener_of_three(chain: Stage, state: Path) -> AsyncGenerator[Process, None]:
+async def listener_of_three(chain: Stage) -> AsyncGenerator[Process, None]:
     several = {
         "DAAS_SUI_ENDPOINT": "",
         "DAAS_SINGLE_ENDPOINT": "",
         "DAAS_SUI_ENDPOINTS": ",".join(endpoints(chain).urls),
         "DAAS_QUORUM": "2",
     }
-    async with chain.listener(state, **several) as process:
+    async with chain.listener(**several) as process:
         yield process
 
 
@@ -190,7 +189,7 @@ def foreign_event(message: Any) -> None:
         message.contents.value = message.contents.value[:40] + bytes(8) + message.contents.value[48:]
 
 
-async def test_a_state_before_the_revocation_runs_nothing(chain: Stage, tmp_path: Path) -> None:
+async def test_a_state_before_the_revocation_runs_nothing(chain: Stage) -> None:
     """One endpoint shows the seal as it was; the listener starts after the revocation."""
     seal = chain.holder("small-stake").seal
     asked = await chain.submit("GET", CONFIG_MAPS, holder="small-stake", start_within_ms=60_000)
@@ -204,7 +203,7 @@ async def test_a_state_before_the_revocation_runs_nothing(chain: Stage, tmp_path
 
     async with (
         misbehaving(chain, forge={"object": unrevoked}),
-        listener_of_three(chain, tmp_path) as process,
+        listener_of_three(chain) as process,
     ):
         answer = await chain.answer(asked)
     assert answer.status == 403

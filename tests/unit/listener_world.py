@@ -63,6 +63,7 @@ from tests.unit.contract_world import (
     seal_state,
 )
 from tests.unit.contract_world import POLICY as CLUSTER_POLICY
+from tests.unit.memory_leases import MemoryLeases
 from tests.unit.memory_ledger import MemoryLedger
 
 NOW_MS = 1_800_000_000_000
@@ -74,12 +75,17 @@ NAMESPACE = "daas-system"
 
 
 class FrozenClock:
-    """Stands still unless a test moves it; sleeping takes a moment and no time."""
+    """Stands still unless a test moves it; sleeping takes a moment and no time. `boot_s` is the clock that
+    leases are measured with."""
 
     def __init__(self) -> None:
         self.ms = NOW_MS
+        self.boot_s = 1000.0
 
     def now_ms(self) -> int:
+        return self.ms
+
+    def earliest_ms(self) -> int:
         return self.ms
 
     async def sleep(self, seconds: float) -> None:
@@ -96,6 +102,7 @@ class ScriptedLedger(MemoryLedger):
     on_execute: Callable[[bytes], ExecutionOutcome] | None = None
     subscriptions: list[asyncio.Queue[EventFrame | None]] = field(default_factory=list)
     listed_from: list[int | None] = field(default_factory=list)
+    closed: bool = False
 
     def publish(self, event: ChainEvent, *, live: bool = True) -> None:
         """Puts the event into the next checkpoint."""
@@ -150,6 +157,7 @@ class ScriptedLedger(MemoryLedger):
         raise LedgerUnavailableError("the scripted stream was dropped")
 
     async def close(self) -> None:
+        self.closed = True
         self.drop_streams()
 
 
@@ -166,6 +174,7 @@ class World:
     reply_key: SealingPrivateKey = field(default_factory=SealingPrivateKey.generate)
 
     def __post_init__(self) -> None:
+        self.leases = MemoryLeases(lambda: self.clock.ms)
         self.roots = TrustRoots(
             chain_id=CHAIN_ID,
             package_original=PACKAGE,

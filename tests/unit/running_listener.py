@@ -1,4 +1,4 @@
-"""The listener's service over scripted ports."""
+"""The listener's replica and service over scripted ports."""
 
 from __future__ import annotations
 
@@ -6,89 +6,105 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from k3s_daas.contract.events import API_REQUEST, event_type
 from k3s_daas.contract.reader import ContractReader
 from k3s_daas.sui.ledger import EventFilter
 from listener_service.api_server import ApiServer
+from listener_service.claims import Claims
 from listener_service.event_source import LedgerEventSource, ReplayPlan
 from listener_service.executor import Executor
-from listener_service.journal import Journal
-from listener_service.journal_writer import JournalWriter
+from listener_service.leadership import Leadership, Term
+from listener_service.replica import Replica
 from listener_service.responder import Responder
 from listener_service.service import ListenerService
 from listener_service.verification import Verifier
-from tests.unit.contract_world import CHAIN_ID, CLUSTER, PACKAGE
+from tests.unit.contract_world import CHAIN_ID, PACKAGE
 from tests.unit.listener_world import NAMESPACE, World
 from tests.unit.scripted_api_server import ScriptedApiServer
+
+LEASE = "daas-listener-test"
+LEASE_S = 15
 
 
 @dataclass
 class Running:
     service: ListenerService
+    term: Term
     stop: asyncio.Event
     task: asyncio.Task[None]
 
 
 @asynccontextmanager
 async def listener(
-    world: World, api: ScriptedApiServer, state: Path, *, birth_ms: int = 0, concurrency: int = 8
+    world: World, api: ScriptedApiServer, *, identity: str = "one", concurrency: int = 8
 ) -> AsyncGenerator[Running, None]:
-    """A running listener over the scripted ports, subscribed when the block begins; drained at its end."""
-    journal = JournalWriter(Journal(state, chain_id=CHAIN_ID, cluster=CLUSTER))
+    """A running listener over the scripted ports, leading and subscribed when the block begins; drained at
+    its end.
+    """
     reader = ContractReader(world.ledger, world.roots)
     live = asyncio.Event()
+    services: list[ListenerService] = []
     executor = Executor(
         ApiServer(lambda: api.configuration, connections=concurrency),
         concurrency=concurrency,
         listener_namespace=NAMESPACE,
         clock=world.clock,
     )
-    service = ListenerService(
-        source=LedgerEventSource(
-            ledger=world.ledger,
-            event_filter=EventFilter((event_type(PACKAGE, API_REQUEST),)),
-            chain_id=CHAIN_ID,
-            replay=ReplayPlan(window_ms=840_000),
-            clock=world.clock,
-            on_live=live.set,
-        ),
-        verifier=Verifier(
-            ledger=world.ledger,
-            reader=reader,
-            roots=world.roots,
-            executor=world.executor.address,
-            sealing_key=world.sealing_key,
-            listener_namespace=NAMESPACE,
-            clock=world.clock,
-        ),
-        journal=journal,
-        executor=executor,
-        responder=Responder(
-            ledger=world.ledger,
-            roots=world.roots,
-            signer=world.executor,
-            gas_budget=50_000_000,
-            clock=world.clock,
-        ),
-        reader=reader,
-        concurrency=concurrency,
-        drain_s=2.0,
-        birth_ms=birth_ms,
-        clock=world.clock,
+
+    async def begin(term: Term) -> ListenerService:
+        services.append(
+            ListenerService(
+                term=term,
+                source=LedgerEventSource(
+                    ledger=world.ledger,
+                    event_filter=EventFilter((event_type(PACKAGE, API_REQUEST),)),
+                    chain_id=CHAIN_ID,
+                    replay=ReplayPlan(window_ms=840_000),
+                    clock=world.clock,
+                    on_live=live.set,
+                ),
+                verifier=Verifier(
+                    ledger=world.ledger,
+                    reader=reader,
+                    roots=world.roots,
+                    executor=world.executor.address,
+                    sealing_key=world.sealing_key,
+                    listener_namespace=NAMESPACE,
+                    clock=world.clock,
+                ),
+                claims=Claims(world.leases, LEASE, term, world.clock),
+                executor=executor,
+                responder=Responder(
+                    ledger=world.ledger,
+                    roots=world.roots,
+                    signer=world.executor,
+                    gas_budget=50_000_000,
+                    clock=world.clock,
+                ),
+                reader=reader,
+                concurrency=concurrency,
+                drain_s=2.0,
+                clock=world.clock,
+            )
+        )
+        return services[-1]
+
+    leadership = Leadership(
+        world.leases, LEASE, identity, LEASE_S, world.clock, boot_s=lambda: world.clock.boot_s
     )
     stop = asyncio.Event()
-    task = asyncio.create_task(service.run(stop, watermark=await journal.watermark()))
+    task = asyncio.create_task(Replica(leadership, begin).run(stop))
     waiting = asyncio.create_task(live.wait())
     await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     try:
-        yield Running(service, stop, task)
+        if task.done():
+            task.result()
+        yield Running(services[-1], services[-1].term, stop, task)
         stop.set()
         await task
     finally:
         task.cancel()
         await asyncio.gather(task, waiting, return_exceptions=True)
         executor.close()
-        await journal.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ class ScriptedApiServer:
         self.seen: list[SeenRequest] = []
         self.reply: Callable[[SeenRequest], ScriptedReply] = lambda _: ScriptedReply()
         self.connections = 0
+        self.now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
 
     @property
     def configuration(self) -> Configuration:
@@ -77,6 +79,9 @@ def scripted_api_server() -> Iterator[ScriptedApiServer]:
                 self.wfile.write(reply.body)
 
         do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815  the library's names
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return super().date_time_string(script.now_ms() // 1000)
 
         def log_message(self, *arguments: object) -> None:
             """Quiet."""

@@ -14,17 +14,27 @@ from k3s_daas.errors import ConfigurationError
 from k3s_daas.sealing import SealingPrivateKey
 from k3s_daas.sui.endpoints import SuiEndpoints
 from listener_service.assembly import Listener, assemble
-from listener_service.journal import Journal
+from listener_service.clock import ClusterClock
+from listener_service.leadership import WATERMARK, lease_name
 from listener_service.settings import ListenerIdentity, ListenerSettings
-from tests.unit.contract_world import CHAIN_ID, CLUSTER, announced
+from tests.unit.contract_world import announced
 from tests.unit.listener_world import NAMESPACE, NOW_MS, World, until
-from tests.unit.scripted_api_server import ScriptedApiServer, scripted_api_server
+from tests.unit.scripted_api_server import ScriptedApiServer, ScriptedReply, scripted_api_server
+from tests.unit.scripted_leases import ScriptedLeases
 
 
 @pytest.fixture
 def api() -> Iterator[ScriptedApiServer]:
     with scripted_api_server() as script:
         yield script
+
+
+@pytest.fixture
+def leases(api: ScriptedApiServer) -> ScriptedLeases:
+    made = ScriptedLeases()
+    api.reply = lambda request: made.reply(request) or ScriptedReply()
+    api.now_ms = lambda: NOW_MS
+    return made
 
 
 @pytest.fixture
@@ -45,7 +55,6 @@ contexts: [{{name: test, context: {{cluster: test, user: test}}}}]
         endpoints=SuiEndpoints(("http://127.0.0.1:9",)),
         executor_key_file=tmp_path / "executor.key",
         sealing_key_file=tmp_path / "sealing.key",
-        state_dir=tmp_path / "state",
         kubeconfig=kubeconfig,
         listener_namespace=NAMESPACE,
     )
@@ -54,11 +63,11 @@ contexts: [{{name: test, context: {{cluster: test, user: test}}}}]
 async def assembled(world: World, settings: ListenerSettings, ready: list[object] | None = None) -> Listener:
     identity = ListenerIdentity(world.roots, world.executor, world.sealing_key)
     announce: Callable[[object], None] = (ready if ready is not None else []).append
-    return await assemble(settings, identity, on_ready=announce, ledger=world.ledger, clock=world.clock)
+    return await assemble(settings, identity, on_ready=announce, ledger=world.ledger, clock=ClusterClock())
 
 
 async def test_a_listener_announces_itself_once_and_works(
-    settings: ListenerSettings, api: ScriptedApiServer
+    settings: ListenerSettings, api: ScriptedApiServer, leases: ScriptedLeases
 ) -> None:
     world, ready, stop = World(), list[object](), asyncio.Event()
     listener = await assembled(world, settings, ready)
@@ -73,7 +82,10 @@ async def test_a_listener_announces_itself_once_and_works(
     await running
     await listener.close()
     assert len(ready) == 1
-    assert len(api.seen) == 1
+    assert len([seen for seen in api.seen if "/leases" not in seen.target]) == 1
+    assert leases.lead is not None
+    assert leases.lead["spec"]["holderIdentity"] == ""
+    assert int(leases.lead["metadata"]["annotations"][WATERMARK]) <= world.ledger.checkpoint
 
 
 REFUSALS: dict[str, tuple[Callable[[World], None], str]] = {
@@ -83,7 +95,6 @@ REFUSALS: dict[str, tuple[Callable[[World], None], str]] = {
         ),
         "chain",
     ),
-    "a clock that is behind": (lambda world: setattr(world.clock, "ms", NOW_MS - 90_000), "clock is 30 s"),
     "an executor that is not registered": (
         lambda world: setattr(world, "executor", world.gateway),
         "not registered",
@@ -114,7 +125,27 @@ async def test_what_does_not_fit_is_refused_and_leaves_nothing_open(
     change(world)
     with pytest.raises(ConfigurationError, match=words):
         await assembled(world, settings)
-    Journal(settings.state_dir, chain_id=CHAIN_ID, cluster=CLUSTER).close()
+    assert world.ledger.closed
+
+
+async def test_an_api_server_whose_clock_is_behind_the_chains_is_refused(
+    settings: ListenerSettings, api: ScriptedApiServer, leases: ScriptedLeases
+) -> None:
+    api.now_ms = lambda: NOW_MS - 91_000
+    listener = await assembled(World(), settings)
+    with pytest.raises(ConfigurationError, match=r"clock is 3\d s behind"):
+        await listener.run(asyncio.Event())
+    await listener.close()
+
+
+async def test_an_api_server_that_refuses_leases_is_a_sentence(
+    settings: ListenerSettings, api: ScriptedApiServer
+) -> None:
+    api.reply = lambda _: ScriptedReply(403, body=b'{"kind":"Status","message":"leases is forbidden"}')
+    listener = await assembled(World(), settings)
+    with pytest.raises(ConfigurationError, match=r"leases is forbidden.*RBAC manifests"):
+        await listener.run(asyncio.Event())
+    await listener.close()
 
 
 async def test_the_namespace_must_be_the_one_that_the_contract_protects(settings: ListenerSettings) -> None:
@@ -122,14 +153,29 @@ async def test_the_namespace_must_be_the_one_that_the_contract_protects(settings
         await assembled(World(), replace(settings, listener_namespace="elsewhere"))
 
 
-@pytest.mark.parametrize(("stored", "chosen", "used"), [(10, 50, 50), (70, 50, 70), (None, 50, 50)])
+@pytest.mark.parametrize(
+    ("stored", "chosen", "used"), [(10, 50, 50), (70, 50, 70), (None, 50, 50), (70, None, 70), ("x", 50, 50)]
+)
 async def test_an_operator_may_skip_forward_and_never_back(
-    stored: int | None, chosen: int, used: int, settings: ListenerSettings
+    stored: object, chosen: int | None, used: int, settings: ListenerSettings, leases: ScriptedLeases
 ) -> None:
-    journal = Journal(settings.state_dir, chain_id=CHAIN_ID, cluster=CLUSTER)
-    if stored is not None:
-        journal.set_watermark(stored)
-    journal.close()
-    listener = await assembled(World(), replace(settings, resume_after_checkpoint=chosen))
+    annotations = {} if stored is None else {WATERMARK: str(stored)}
+    world, stop, ready = World(), asyncio.Event(), list[object]()
+    name = lease_name(world.roots, world.executor.address)
+    leases.stored[name] = {
+        "metadata": {
+            "name": name,
+            "resourceVersion": "1",
+            "creationTimestamp": "2026-01-02T03:04:05Z",
+            "annotations": annotations,
+        },
+        "spec": {"holderIdentity": ""},
+    }
+    world.ledger.checkpoint = 100
+    listener = await assembled(world, replace(settings, resume_after_checkpoint=chosen), ready)
+    running = asyncio.create_task(listener.run(stop))
+    await until(lambda: bool(ready))
+    stop.set()
+    await running
     await listener.close()
-    assert listener.watermark == used
+    assert world.ledger.listed_from[0] == used + 1

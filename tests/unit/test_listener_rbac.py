@@ -51,6 +51,19 @@ def test_only_roles_can_be_listed(role: str) -> None:
         listener_manifests("daas-system", [OWNER], [role])
 
 
+def test_in_its_namespace_the_listener_has_leases_and_one_secret() -> None:
+    manifests = listener_manifests("daas-system", [OWNER], ["viewer"])
+    [role] = [manifest for manifest in manifests if manifest["kind"] == "Role"]
+    [binding] = [manifest for manifest in manifests if manifest["kind"] == "RoleBinding"]
+    assert role["metadata"]["namespace"] == binding["metadata"]["namespace"] == "daas-system"
+    assert {rule["resources"][0]: (rule["verbs"], rule.get("resourceNames")) for rule in role["rules"]} == {
+        "leases": (["create", "get", "list", "update", "deletecollection"], None),
+        "secrets": (["get", "update"], ["daas-listener-keys"]),
+    }
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    assert [subject["kind"] for subject in binding["subjects"]] == ["ServiceAccount"]
+
+
 def test_each_role_is_bound_to_its_cluster_role() -> None:
     manifests = listener_manifests("daas-system", [OWNER], {"viewer": "view", "operator": "cluster-admin"})
     bound = {
@@ -74,6 +87,8 @@ def test_manifests_are_applied_in_order_by_server_side_apply() -> None:
     assert [seen.target.partition("?")[0] for seen in api.seen] == [
         "/api/v1/namespaces/daas-system",
         "/api/v1/namespaces/daas-system/serviceaccounts/daas-listener",
+        "/apis/rbac.authorization.k8s.io/v1/namespaces/daas-system/roles/daas-listener-own-objects",
+        "/apis/rbac.authorization.k8s.io/v1/namespaces/daas-system/rolebindings/daas-listener-own-objects",
         "/apis/rbac.authorization.k8s.io/v1/clusterroles/daas-listener-impersonator",
         "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/daas-listener-impersonator",
         "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/daas-discovery",

@@ -8,7 +8,6 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -24,8 +23,7 @@ from k3s_daas.sealing import request_info
 from k3s_daas.sui.ledger import Abort, ChainEvent, ExecutionOutcome
 from k3s_daas.sui.signers import FileSigner
 from k3s_daas.sui.transactions import transaction_digest
-from listener_service.journal import Journal, JournalEntry
-from tests.unit.contract_world import CHAIN_ID, CLUSTER, PACKAGE, SEAL
+from tests.unit.contract_world import CLUSTER, PACKAGE, SEAL
 from tests.unit.listener_world import NAMESPACE, NOW_MS, World, until
 from tests.unit.running_listener import listener
 from tests.unit.scripted_api_server import ScriptedApiServer, ScriptedReply, scripted_api_server
@@ -45,11 +43,9 @@ def api() -> Iterator[ScriptedApiServer]:
         yield script
 
 
-async def test_a_read_is_run_as_the_holder_and_answered(
-    world: World, api: ScriptedApiServer, tmp_path: Path
-) -> None:
+async def test_a_read_is_run_as_the_holder_and_answered(world: World, api: ScriptedApiServer) -> None:
     requested, event = world.command(query="limit=500")
-    async with listener(world, api, tmp_path):
+    async with listener(world, api):
         world.ledger.publish(event)
         await until(lambda: requested.request_id in world.answers())
     [seen] = api.seen
@@ -63,11 +59,9 @@ async def test_a_read_is_run_as_the_holder_and_answered(
     assert ("Content-Type", "application/json") in envelope.headers
 
 
-async def test_discovery_is_run_as_one_user_for_all_in_no_group(
-    world: World, api: ScriptedApiServer, tmp_path: Path
-) -> None:
+async def test_discovery_is_run_as_one_user_for_all_in_no_group(world: World, api: ScriptedApiServer) -> None:
     requested, event = world.command("GET", "/openapi/v3/apis/apps/v1")
-    async with listener(world, api, tmp_path):
+    async with listener(world, api):
         world.ledger.publish(event)
         await until(lambda: requested.request_id in world.answers())
     [seen] = api.seen
@@ -78,7 +72,7 @@ async def test_discovery_is_run_as_one_user_for_all_in_no_group(
 
 
 async def test_a_mutation_passes_through_untouched(
-    world: World, api: ScriptedApiServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    world: World, api: ScriptedApiServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     body = bytes(range(256))
     requested, event = world.command(
@@ -93,7 +87,7 @@ async def test_a_mutation_passes_through_untouched(
         [("Content-Type", "application/json"), ("X-Secret", "s"), ("Warning", '299 - "old"')],
         b"conflict",
     )
-    async with listener(world, api, tmp_path):
+    async with listener(world, api):
         world.ledger.publish(event)
         await until(lambda: requested.request_id in world.answers())
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
@@ -208,12 +202,11 @@ async def test_a_forged_event_is_logged_with_its_position_and_never_run(
     forgery: str,
     world: World,
     api: ScriptedApiServer,
-    tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     _, forged = FORGERIES[forgery](world)
     genuine, event = world.command()
-    async with listener(world, api, tmp_path):
+    async with listener(world, api):
         world.ledger.publish(forged)
         world.ledger.publish(event)
         await until(lambda: genuine.request_id in world.answers())
@@ -225,7 +218,7 @@ async def test_a_forged_event_is_logged_with_its_position_and_never_run(
 
 
 async def test_an_event_for_another_executor_is_left_to_it(
-    world: World, api: ScriptedApiServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    world: World, api: ScriptedApiServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     other = other_signer()
     world.roots = replace(
@@ -237,7 +230,7 @@ async def test_an_event_for_another_executor_is_left_to_it(
     )
     _, theirs = world.command("DELETE", POD, event=lambda made: replace(made, executor=other.address))
     genuine, event = world.command()
-    async with listener(world, api, tmp_path):
+    async with listener(world, api):
         world.ledger.publish(theirs)
         world.ledger.publish(event)
         await until(lambda: genuine.request_id in world.answers())
@@ -261,12 +254,11 @@ async def test_a_request_other_than_the_authorised_one_is_answered_403_and_not_r
     case: tuple[str, str, str, OnChainAttributes],
     world: World,
     api: ScriptedApiServer,
-    tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     method, path, query, authorised = case
     requested, event = world.command(method, path, query, authorised=authorised)
-    async with listener(world, api, tmp_path):
+    async with listener(world, api):
         world.ledger.publish(event)
         await until(lambda: requested.request_id in world.answers())
     assert api.seen == []
@@ -304,12 +296,12 @@ STANDINGS: dict[str, tuple[Callable[[World], None], int, str]] = {
 
 @pytest.mark.parametrize("standing", STANDINGS)
 async def test_what_changed_since_acceptance_stops_a_command(
-    standing: str, world: World, api: ScriptedApiServer, tmp_path: Path
+    standing: str, world: World, api: ScriptedApiServer
 ) -> None:
     change, code, abort = STANDINGS[standing]
     change(world)
     requested, event = world.command("DELETE", POD)
-    async with listener(world, api, tmp_path):
+    async with listener(world, api):
         world.ledger.publish(event)
         await until(lambda: requested.request_id in world.answers())
     assert api.seen == []
@@ -319,13 +311,13 @@ async def test_what_changed_since_acceptance_stops_a_command(
 
 
 async def test_a_session_for_namespaces_reaches_them_and_discovery(
-    world: World, api: ScriptedApiServer, tmp_path: Path
+    world: World, api: ScriptedApiServer
 ) -> None:
     world.set_seal(namespaces=("staging", "default"))
     inside, event = world.command("DELETE", POD)
     discovery, other = world.command("GET", "/openapi/v3")
     cluster_wide, third = world.command("GET", "/api/v1/nodes")
-    async with listener(world, api, tmp_path):
+    async with listener(world, api):
         for one in (event, other, third):
             world.ledger.publish(one)
         await until(lambda: len(world.answers()) == 3)
@@ -334,10 +326,10 @@ async def test_a_session_for_namespaces_reaches_them_and_discovery(
 
 
 async def test_a_body_that_is_kept_elsewhere_is_answered_501_in_the_open(
-    world: World, api: ScriptedApiServer, tmp_path: Path
+    world: World, api: ScriptedApiServer
 ) -> None:
     requested, event = world.command("DELETE", POD, payload=REFERENCE)
-    async with listener(world, api, tmp_path):
+    async with listener(world, api):
         world.ledger.publish(event)
         await until(lambda: bool(world.ledger.executed))
     assert api.seen == []
@@ -349,10 +341,10 @@ async def test_a_body_that_is_kept_elsewhere_is_answered_501_in_the_open(
 
 
 async def test_the_listeners_own_namespace_is_closed_to_everybody(
-    world: World, api: ScriptedApiServer, tmp_path: Path
+    world: World, api: ScriptedApiServer
 ) -> None:
     requested, event = world.command("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets/keys")
-    async with listener(world, api, tmp_path):
+    async with listener(world, api):
         world.ledger.publish(event)
         await until(lambda: requested.request_id in world.answers())
     assert api.seen == []
@@ -363,10 +355,10 @@ async def test_the_listeners_own_namespace_is_closed_to_everybody(
     ("name", "value"), [("Impersonate-User", "admin"), ("X-Remote-Group", "system:masters")]
 )
 async def test_headers_that_choose_an_identity_are_refused(
-    name: str, value: str, world: World, api: ScriptedApiServer, tmp_path: Path
+    name: str, value: str, world: World, api: ScriptedApiServer
 ) -> None:
     requested, event = world.command(headers=[("Accept", "*/*"), (name, value)])
-    async with listener(world, api, tmp_path):
+    async with listener(world, api):
         world.ledger.publish(event)
         await until(lambda: requested.request_id in world.answers())
     assert api.seen == []
@@ -374,23 +366,21 @@ async def test_headers_that_choose_an_identity_are_refused(
 
 
 async def test_a_command_whose_start_by_has_passed_is_answered_504_and_not_run(
-    world: World, api: ScriptedApiServer, tmp_path: Path
+    world: World, api: ScriptedApiServer
 ) -> None:
     requested, event = world.command("DELETE", POD)
     world.clock.ms = requested.start_by_ms + 1
-    async with listener(world, api, tmp_path):
+    async with listener(world, api):
         world.ledger.publish(event)
         await until(lambda: requested.request_id in world.answers())
     assert api.seen == []
     assert world.answers()[requested.request_id][0] == 504
 
 
-async def test_after_answer_by_nothing_is_run_or_answered(
-    world: World, api: ScriptedApiServer, tmp_path: Path
-) -> None:
+async def test_after_answer_by_nothing_is_run_or_answered(world: World, api: ScriptedApiServer) -> None:
     requested, event = world.command("DELETE", POD)
     world.clock.ms = requested.answer_by_ms + 1
-    async with listener(world, api, tmp_path) as running:
+    async with listener(world, api) as running:
         world.ledger.publish(event)
         world.ledger.progress()
         await until(lambda: running.service._frontier.watermark == world.ledger.checkpoint)
@@ -398,120 +388,24 @@ async def test_after_answer_by_nothing_is_run_or_answered(
     assert world.ledger.executed == []
 
 
-async def test_a_mutation_is_on_disk_before_it_is_run_and_logged_when_it_is_answered(
-    world: World, api: ScriptedApiServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+async def test_an_answered_command_is_logged_with_what_is_public(
+    world: World, api: ScriptedApiServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     requested, event = world.command("DELETE", POD)
-    recorded: list[bool] = []
-    async with listener(world, api, tmp_path) as running:
-        journal = running.service.journal._journal
-
-        def reply(_: object) -> ScriptedReply:
-            recorded.append(journal.is_recorded(SEAL, requested.request_id))
-            return ScriptedReply()
-
-        api.reply = reply
+    async with listener(world, api):
         world.ledger.publish(event)
         await until(lambda: requested.request_id in world.answers())
-    assert recorded == [True]
     [line] = [record for record in caplog.records if record.message == "command answered"]
     assert vars(line)["request"]["name"] == "web"
     assert vars(line)["status"] == 200
 
 
-def entry_of(requested: ApiRequested, event: ChainEvent, world: World) -> JournalEntry:
-    return JournalEntry(
-        requested.seal,
-        requested.request_id,
-        world.reply_key.public_bytes(),
-        event.transaction_digest,
-        event.event_index,
-        NOW_MS,
-        requested.answer_by_ms,
-    )
-
-
-async def test_a_mutation_recorded_before_a_crash_is_answered_outcome_unknown_and_not_run(
-    world: World, api: ScriptedApiServer, tmp_path: Path
-) -> None:
-    requested, event = world.command("DELETE", POD)
-    journal = Journal(tmp_path, chain_id=CHAIN_ID, cluster=CLUSTER)
-    journal.record([entry_of(requested, event, world)])
-    journal.close()
-    world.ledger.publish(event)
-    async with listener(world, api, tmp_path) as running:
-        await until(lambda: requested.request_id in world.answers())
-        world.ledger.progress()
-        await until(lambda: running.service._frontier.watermark == world.ledger.checkpoint)
-    assert api.seen == []
-    assert len(world.ledger.executed) == 1
-    status, envelope = world.answers()[requested.request_id]
-    assert status == 500
-    assert "outcome unknown" in json.loads(envelope.body)["message"]
-
-    async with listener(world, api, tmp_path):
-        world.ledger.progress()
-    assert len(world.ledger.executed) == 1
-
-
-async def test_a_crash_during_execution_is_answered_outcome_unknown_by_the_successor(
-    world: World, api: ScriptedApiServer, tmp_path: Path
-) -> None:
-    requested, event = world.command("DELETE", POD)
-    world.ledger.on_execute = _never
-    async with listener(world, api, tmp_path) as running:
-        world.ledger.publish(event)
-        await until(lambda: len(world.ledger.executed) > 0)
-        running.service.drain_s = 0.0
-    assert len(api.seen) == 1
-    world.ledger.executed.clear()
-    world.ledger.on_execute = None
-    async with listener(world, api, tmp_path):
-        await until(lambda: requested.request_id in world.answers())
-    assert len(api.seen) == 1
-    assert world.answers()[requested.request_id][0] == 500
-
-
-def _never(_: bytes) -> ExecutionOutcome:
-    raise TransactionRefusedError("insufficient-funds", "the executor has no gas")
-
-
-async def test_a_recorded_mutation_that_the_chain_shows_answered_is_not_answered_again(
-    world: World, api: ScriptedApiServer, tmp_path: Path
-) -> None:
-    requested, event = world.command("DELETE", POD)
-    world.answered_on_chain(requested)
-    journal = Journal(tmp_path, chain_id=CHAIN_ID, cluster=CLUSTER)
-    journal.record([entry_of(requested, event, world)])
-    journal.close()
-    read, read_event = world.command()
-    async with listener(world, api, tmp_path) as running:
-        world.ledger.publish(read_event)
-        await until(lambda: read.request_id in world.answers())
-        assert await running.service.journal.unanswered() == []
-    assert set(world.answers()) == {read.request_id}
-
-
-async def test_a_mutation_from_before_the_journal_began_is_not_run(
-    world: World, api: ScriptedApiServer, tmp_path: Path
-) -> None:
-    requested, event = world.command("DELETE", POD)
-    read, read_event = world.command()
-    async with listener(world, api, tmp_path, birth_ms=NOW_MS + 1):
-        world.ledger.publish(event)
-        world.ledger.publish(read_event)
-        await until(lambda: len(world.answers()) == 2)
-    assert [seen.method for seen in api.seen] == ["GET"]
-    assert world.answers()[requested.request_id][0] == 500
-    assert world.answers()[read.request_id][0] == 200
-
-
 async def test_a_dropped_stream_loses_nothing_and_runs_nothing_twice(
-    world: World, api: ScriptedApiServer, tmp_path: Path
+    world: World, api: ScriptedApiServer
 ) -> None:
     commands = [world.command("DELETE", f"{POD}-{number}") for number in range(6)]
-    async with listener(world, api, tmp_path):
+    async with listener(world, api):
         world.ledger.publish(commands[0][1])
         world.ledger.publish(commands[1][1])
         await until(lambda: len(world.answers()) == 2)
@@ -529,43 +423,41 @@ async def test_a_dropped_stream_loses_nothing_and_runs_nothing_twice(
 
 
 async def test_a_restart_resumes_after_the_watermark_and_runs_nothing_twice(
-    world: World, api: ScriptedApiServer, tmp_path: Path
+    world: World, api: ScriptedApiServer
 ) -> None:
     first, first_event = world.command("DELETE", POD)
-    async with listener(world, api, tmp_path):
+    async with listener(world, api):
         world.ledger.publish(first_event)
         await until(lambda: first.request_id in world.answers())
     resumed_at = world.ledger.checkpoint + 1
     second, second_event = world.command("DELETE", POD)
     world.ledger.publish(second_event)
-    async with listener(world, api, tmp_path):
+    async with listener(world, api):
         await until(lambda: second.request_id in world.answers())
     assert world.ledger.listed_from[-1] == resumed_at
     assert len(api.seen) == 2
 
 
 async def test_replayed_requests_that_the_chain_shows_answered_are_skipped(
-    world: World, api: ScriptedApiServer, tmp_path: Path
+    world: World, api: ScriptedApiServer
 ) -> None:
     done, done_event = world.command()
     world.answered_on_chain(done)
     world.ledger.publish(done_event)
     open_, open_event = world.command()
     world.ledger.publish(open_event)
-    async with listener(world, api, tmp_path):
+    async with listener(world, api):
         await until(lambda: open_.request_id in world.answers())
     assert set(world.answers()) == {open_.request_id}
     assert len(api.seen) == 1
 
 
-async def test_an_unreachable_api_server_is_answered_503(
-    world: World, api: ScriptedApiServer, tmp_path: Path
-) -> None:
+async def test_an_unreachable_api_server_is_answered_503(world: World, api: ScriptedApiServer) -> None:
     requested, event = world.command("DELETE", POD)
     # A port that nobody listens on: taken and given back.
     with scripted_api_server() as gone:
         pass
-    async with listener(world, gone, tmp_path):
+    async with listener(world, gone):
         world.ledger.publish(event)
         await until(lambda: requested.request_id in world.answers())
     status, envelope = world.answers()[requested.request_id]
@@ -575,22 +467,20 @@ async def test_an_unreachable_api_server_is_answered_503(
 
 @pytest.mark.parametrize(("method", "code"), [("GET", 502), ("DELETE", 500)])
 async def test_a_connection_that_breaks_after_sending_is_never_tried_again(
-    method: str, code: int, world: World, api: ScriptedApiServer, tmp_path: Path
+    method: str, code: int, world: World, api: ScriptedApiServer
 ) -> None:
     api.reply = lambda _: ScriptedReply(hang_up=True)
     requested, event = world.command(method, POD)
-    async with listener(world, api, tmp_path):
+    async with listener(world, api):
         world.ledger.publish(event)
         await until(lambda: requested.request_id in world.answers())
     assert len(api.seen) == 1
     assert world.answers()[requested.request_id][0] == code
 
 
-async def test_mutations_of_one_object_run_in_the_chains_order(
-    world: World, api: ScriptedApiServer, tmp_path: Path
-) -> None:
+async def test_mutations_of_one_object_run_in_the_chains_order(world: World, api: ScriptedApiServer) -> None:
     commands = [world.command("PATCH", POD, f"fieldManager=n{number}") for number in range(8)]
-    async with listener(world, api, tmp_path):
+    async with listener(world, api):
         for _, event in commands:
             world.ledger.publish(event)
         await until(lambda: len(world.answers()) == len(commands))
@@ -598,10 +488,10 @@ async def test_mutations_of_one_object_run_in_the_chains_order(
 
 
 async def test_a_full_listener_reads_on_when_places_are_free_again(
-    world: World, api: ScriptedApiServer, tmp_path: Path
+    world: World, api: ScriptedApiServer
 ) -> None:
     commands = [world.command(query=f"limit={number}") for number in range(1, 12)]
-    async with listener(world, api, tmp_path, concurrency=2):
+    async with listener(world, api, concurrency=2):
         for _, event in commands:
             world.ledger.publish(event)
         await until(lambda: len(world.answers()) == len(commands))
@@ -609,12 +499,12 @@ async def test_a_full_listener_reads_on_when_places_are_free_again(
 
 
 async def test_a_reply_that_fits_no_answer_becomes_a_413_that_says_what_to_do(
-    world: World, api: ScriptedApiServer, tmp_path: Path
+    world: World, api: ScriptedApiServer
 ) -> None:
     noise = b"".join(hashlib.sha256(bytes([n % 256, n // 256])).digest() for n in range(4_000))
     api.reply = lambda _: ScriptedReply(body=noise)
     requested, event = world.command()
-    async with listener(world, api, tmp_path):
+    async with listener(world, api):
         world.ledger.publish(event)
         await until(lambda: requested.request_id in world.answers())
     status, envelope = world.answers()[requested.request_id]
@@ -622,16 +512,14 @@ async def test_a_reply_that_fits_no_answer_becomes_a_413_that_says_what_to_do(
     assert "--chunk-size" in json.loads(envelope.body)["message"]
 
 
-async def test_an_answer_refused_for_its_epoch_is_built_anew(
-    world: World, api: ScriptedApiServer, tmp_path: Path
-) -> None:
+async def test_an_answer_refused_for_its_epoch_is_built_anew(world: World, api: ScriptedApiServer) -> None:
     def refuse_once(transaction: bytes) -> ExecutionOutcome:
         world.ledger.on_execute = None
         raise TransactionRefusedError("expired", "the epoch has passed")
 
     world.ledger.on_execute = refuse_once
     requested, event = world.command("DELETE", POD)
-    async with listener(world, api, tmp_path):
+    async with listener(world, api):
         world.ledger.publish(event)
         await until(lambda: len(world.ledger.executed) == 2)
     assert world.answers()[requested.request_id][0] == 200
@@ -639,7 +527,7 @@ async def test_an_answer_refused_for_its_epoch_is_built_anew(
 
 
 async def test_an_answer_without_reply_from_the_chain_is_sent_again_with_the_same_bytes(
-    world: World, api: ScriptedApiServer, tmp_path: Path
+    world: World, api: ScriptedApiServer
 ) -> None:
     def lose_twice(transaction: bytes) -> ExecutionOutcome:
         if len(world.ledger.executed) < 3:
@@ -648,14 +536,14 @@ async def test_an_answer_without_reply_from_the_chain_is_sent_again_with_the_sam
 
     world.ledger.on_execute = lose_twice
     _, event = world.command("DELETE", POD)
-    async with listener(world, api, tmp_path):
+    async with listener(world, api):
         world.ledger.publish(event)
         await until(lambda: len(world.ledger.executed) == 3)
     assert len(set(world.ledger.executed)) == 1
 
 
 async def test_an_answer_that_the_contract_finds_too_large_becomes_a_413(
-    world: World, api: ScriptedApiServer, tmp_path: Path
+    world: World, api: ScriptedApiServer
 ) -> None:
     def too_large_once(transaction: bytes) -> ExecutionOutcome:
         world.ledger.on_execute = None
@@ -664,17 +552,17 @@ async def test_an_answer_that_the_contract_finds_too_large_becomes_a_413(
 
     world.ledger.on_execute = too_large_once
     requested, event = world.command()
-    async with listener(world, api, tmp_path):
+    async with listener(world, api):
         world.ledger.publish(event)
         await until(lambda: len(world.ledger.executed) == 2)
     assert world.answers()[requested.request_id][0] == 413
 
 
 async def test_an_endpoint_that_is_away_for_a_moment_is_asked_again(
-    world: World, api: ScriptedApiServer, tmp_path: Path
+    world: World, api: ScriptedApiServer
 ) -> None:
     requested, event = world.command()
-    async with listener(world, api, tmp_path):
+    async with listener(world, api):
         world.ledger.away = True
         world.ledger.publish(event)
         await asyncio.sleep(0.02)
@@ -684,7 +572,7 @@ async def test_an_endpoint_that_is_away_for_a_moment_is_asked_again(
 
 
 async def test_no_log_line_holds_a_body_a_query_or_a_hidden_path(
-    world: World, api: ScriptedApiServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    world: World, api: ScriptedApiServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     api.reply = lambda _: ScriptedReply(body=b"hidden-reply")
@@ -692,7 +580,7 @@ async def test_no_log_line_holds_a_body_a_query_or_a_hidden_path(
         "POST", "/api/v1/namespaces/default/secrets", "x=hidden-query", body=b"hidden-body"
     )
     _, read = world.command("GET", "/openapi/hidden-path")
-    async with listener(world, api, tmp_path):
+    async with listener(world, api):
         world.ledger.publish(write)
         world.ledger.publish(read)
         await until(lambda: len(world.answers()) == 2)

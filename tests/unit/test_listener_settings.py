@@ -44,7 +44,6 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "DAAS_SINGLE_ENDPOINT": "development",
         "DAAS_EXECUTOR_KEY_FILE": str(tmp_path / "executor.key"),
         "DAAS_SEALING_KEY_FILE": str(tmp_path / "sealing.key"),
-        "DAAS_STATE_DIR": str(tmp_path / "state"),
         "KUBECONFIG": str(tmp_path / "kubeconfig"),
         "DAAS_LISTENER_NAMESPACE": "daas-system",
     }
@@ -68,7 +67,7 @@ def test_a_complete_environment_is_read(environment: dict[str, str]) -> None:
         ("DAAS_SINGLE_ENDPOINT", "yes"),
         ("DAAS_EXECUTOR_KEY_FILE", ""),
         ("DAAS_SEALING_KEY_FILE", None),
-        ("DAAS_STATE_DIR", None),
+        ("DAAS_LEASE_SECONDS", "1"),
         ("DAAS_LISTENER_NAMESPACE", "Not_A_Namespace"),
         ("DAAS_CONCURRENCY", "0"),
         ("DAAS_CONCURRENCY", "many"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from chalicelib.settings import settings_from_environment
 
@@ -97,9 +95,7 @@ def test_gateway_and_listener_read_the_same() -> None:
         "DAAS_EXECUTOR": "0x" + "ab" * 32,
         "DAAS_EXECUTOR_KEY_FILE": "executor.key",
         "DAAS_SEALING_KEY_FILE": "sealing.key",
-        "DAAS_STATE_DIR": "state",
         "DAAS_LISTENER_NAMESPACE": "daas-system",
     }
     gateway, listener = settings_from_environment(environment), ListenerSettings.from_environment(environment)
     assert gateway.endpoints == listener.endpoints
-    assert listener.state_dir == Path("state")

@@ -7,6 +7,8 @@ import hashlib
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping
+from datetime import UTC
+from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 import yaml
@@ -81,6 +83,7 @@ class _Face:
             agent=request.headers.get("user-agent", ""),
         )
         response.headers["Audit-Id"] = cluster.next_audit_id()
+        response.headers["Date"] = format_datetime(cluster.clock().astimezone(UTC), usegmt=True)
         return _compressed(request, response)
 
     async def _answered(

@@ -192,6 +192,17 @@ def _budget(obj: Json) -> Iterator[Cause]:
         yield invalid_value("spec", "", "minAvailable and maxUnavailable cannot be both set")
 
 
+def _lease(obj: Json) -> Iterator[Cause]:
+    spec = obj.get("spec") or {}
+    if spec.get("leaseDurationSeconds", 1) <= 0:
+        yield invalid_value(
+            "spec.leaseDurationSeconds", spec["leaseDurationSeconds"], "must be greater than 0"
+        )
+    if spec.get("leaseTransitions", 0) < 0:
+        why = "must be greater than or equal to 0"
+        yield invalid_value("spec.leaseTransitions", spec["leaseTransitions"], why)
+
+
 def _definition(obj: Json) -> Iterator[Cause]:
     spec = obj.get("spec") or {}
     names = spec.get("names") or {}
@@ -247,6 +258,7 @@ _CHECKS: dict[tuple[str, str], Callable[[Json], Iterator[Cause]]] = {
     ("apps", "StatefulSet"): _workload,
     ("batch", "CronJob"): _cron_job,
     ("batch", "Job"): _job,
+    ("coordination.k8s.io", "Lease"): _lease,
     ("policy", "PodDisruptionBudget"): _budget,
     ("rbac.authorization.k8s.io", "ClusterRoleBinding"): _binding,
     ("rbac.authorization.k8s.io", "RoleBinding"): _binding,

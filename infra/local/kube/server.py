@@ -47,6 +47,8 @@ class _Server(uvicorn.Server):
             lifespan="off",
             timeout_graceful_shutdown=1,
             timeout_keep_alive=75,
+            # The application says it, by the cluster's clock and not up to a second old.
+            date_header=False,
         )
         super().__init__(config)
 

@@ -156,7 +156,6 @@ class Stack:
             raise StackError(
                 f"the state directory {self._state} cannot be used ({error.strerror}): say --state"
             ) from None
-        shutil.rmtree(self._state / "listener", ignore_errors=True)
         if shutil.which("node") is None and shutil.which("sui") is None:
             raise StackError(
                 f"Node {MINIMUM_NODE} or newer is needed to compile Move: install it, then again"
@@ -228,15 +227,12 @@ class Stack:
         sealing = self._keys / "executor.sealing"
         sealing.touch(mode=0o600)
         sealing.write_text(wiring.services.sealing.private_bytes().hex() + "\n")
-        state = self._state / "listener"
-        state.mkdir()
         return self._start(
             "listener",
             "listener_service",
             **wiring.environment(),
             DAAS_EXECUTOR_KEY_FILE=str(self._keys / "executor.key"),
             DAAS_SEALING_KEY_FILE=str(sealing),
-            DAAS_STATE_DIR=str(state),
             DAAS_LISTENER_NAMESPACE=LISTENER_NAMESPACE,
             DAAS_BLOB_HOSTS=blobs_url.removeprefix("http://"),
             DAAS_BLOB_PLAIN_HTTP="loopback",

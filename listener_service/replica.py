@@ -1,0 +1,82 @@
+"""One process among several: it stands by, leads for a term, and stands by again if it loses the lead."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from listener_service.leadership import Leadership, Term
+from listener_service.service import ListenerService
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Replica:
+    """`begin` makes what works in a term; `skip_to` is a checkpoint that the operator resumes after."""
+
+    leadership: Leadership
+    begin: Callable[[Term], Coroutine[Any, Any, ListenerService]]
+    skip_to: int | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`. Raises what needs a person: `ConfigurationError`, or what a source raises."""
+        while not stop.is_set():
+            term = await _unless(stop, self.leadership.acquire())
+            if term is not None:
+                await self._lead(term, stop)
+
+    async def _lead(self, term: Term, stop: asyncio.Event) -> None:
+        """The Lease is renewed until the service has drained, and then given back."""
+        service: ListenerService | None = None
+
+        def progress() -> int | None:
+            return None if service is None else service.watermark
+
+        keeping = asyncio.create_task(self.leadership.keep(term, progress))
+        stopped = asyncio.create_task(_until(stop))
+        ended = asyncio.Event()
+        for task in (keeping, stopped):
+            task.add_done_callback(lambda _: ended.set())
+        try:
+            service = await _unless(ended, self.begin(term))
+            if service is not None:
+                await service.run(ended, watermark=self._watermark(term))
+            if keeping.done():
+                keeping.result()
+        finally:
+            for task in (keeping, stopped):
+                task.cancel()
+            await asyncio.gather(keeping, stopped, return_exceptions=True)
+            await self.leadership.release(term, progress())
+
+    def _watermark(self, term: Term) -> int | None:
+        """The stored one, or a later one that the operator chose."""
+        stored = term.watermark
+        if self.skip_to is None or (stored is not None and stored >= self.skip_to):
+            return stored
+        _log.warning(
+            "events are skipped on the operator's word", extra={"stored": stored, "until": self.skip_to}
+        )
+        return self.skip_to
+
+
+async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """What the work returns; None if the event came first, and then the work is cancelled."""
+    working, waiting = asyncio.create_task(work), asyncio.create_task(_until(event))
+    try:
+        await asyncio.wait((working, waiting), return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        for task in (working, waiting):
+            task.cancel()
+        await asyncio.gather(working, waiting, return_exceptions=True)
+
+
+async def _until(event: asyncio.Event) -> None:
+    await event.wait()
