@@ -36,17 +36,22 @@ def to_base58(data: bytes) -> str:
     return "1" * (len(data) - len(data.lstrip(b"\x00"))) + text
 
 
-def digest_bytes(text: str) -> bytes:
-    """The 32 bytes of a base58 digest. Raises `ValueError` for anything else."""
-    if not 0 < len(text) <= _MAX_TEXT:
-        raise ValueError(f"a digest has at most {_MAX_TEXT} base58 characters, got {len(text)}")
+def base58_bytes(text: str) -> bytes:
+    """The bytes of base58 text, in quadratic time: the caller bounds its length. Raises `ValueError`."""
     number = 0
     for character in text:
         if character not in _VALUES:
             raise ValueError(f"{character!r} is not a base58 character")
         number = number * 58 + _VALUES[character]
     leading = len(text) - len(text.lstrip("1"))
-    data = bytes(leading) + number.to_bytes((number.bit_length() + 7) // 8, "big")
+    return bytes(leading) + number.to_bytes((number.bit_length() + 7) // 8, "big")
+
+
+def digest_bytes(text: str) -> bytes:
+    """The 32 bytes of a base58 digest. Raises `ValueError` for anything else."""
+    if not 0 < len(text) <= _MAX_TEXT:
+        raise ValueError(f"a digest has at most {_MAX_TEXT} base58 characters, got {len(text)}")
+    data = base58_bytes(text)
     if len(data) != DIGEST_BYTES:
         raise ValueError(f"a digest has {DIGEST_BYTES} bytes, got {len(data)}")
     return data

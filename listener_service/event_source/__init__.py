@@ -1,4 +1,4 @@
-"""Where requests come from: the port, its gRPC implementation, and several endpoints as one."""
+"""Where requests come from: the port, its gRPC and JSON-RPC implementations, and several endpoints as one."""
 
 from listener_service.event_source.interface import (
     Covered,
@@ -10,6 +10,8 @@ from listener_service.event_source.interface import (
 from listener_service.event_source.ledger import LedgerEventSource
 from listener_service.event_source.merged import MergedEventSource
 from listener_service.event_source.replay import ReplayPlan
+from listener_service.event_source.websocket import WebSocketEventSource
+from listener_service.event_source.wire import WebSocketEndpoint
 
 __all__ = [
     "Covered",
@@ -20,4 +22,6 @@ __all__ = [
     "SourceItem",
     "SourcedEvent",
     "WatermarkGapError",
+    "WebSocketEndpoint",
+    "WebSocketEventSource",
 ]

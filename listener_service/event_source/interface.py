@@ -6,13 +6,17 @@ Guarantees of every implementation:
    connections in between.
 2. Nothing is delivered twice in one process: one endpoint's duplicates are dropped by event position
    (transaction digest and event index), those of several if they say the same. Across a restart events may
-   come again; the journal and the chain tell what was done.
+   come again; the claims and the chain tell what was done.
 3. `Covered(c)` comes only after every event of every checkpoint up to and including `c` was delivered, and
    never goes back. Only it may move the watermark.
 4. It reads on only when the consumer asks: a consumer that is full stops the stream.
 5. It never ends by itself and hides every transient failure. It raises only what needs a person:
    `WatermarkGapError`, and `ConfigurationError` for an endpoint of another chain.
 6. Nothing it delivers is verified. An endpoint can invent events; believing none is the verifier's job.
+7. Replayed events of one endpoint come in the order in which it lists them. Live ones come as they are
+   pushed: nothing may depend on the order of two of them.
+8. An event that does not tell its checkpoint lies behind the last `Covered`.
+9. A stream that is dead is given up within 30 seconds, and tried again after at most 15 more.
 """
 
 from __future__ import annotations
