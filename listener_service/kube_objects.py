@@ -26,6 +26,8 @@ Json = dict[str, Any]
 
 _MAX_REPLY_BYTES = 16 * 1024 * 1024
 _ATTEMPTS = 3
+# A collection is deleted object by object, by the server.
+_COLLECTION_TIMEOUT_S = 30.0
 _HEADERS = (
     ("Accept", "application/json"),
     ("Content-Type", "application/json"),
@@ -62,7 +64,7 @@ class ObjectChangedError(KubeRefusedError):
 
 
 class KubeObjects:
-    """Calls to one API server. `timeout_s` bounds each attempt; GET and DELETE have a few of them."""
+    """Calls to one API server. `timeout_s` bounds each attempt; reading and deleting have a few of them."""
 
     def __init__(
         self,
@@ -81,42 +83,42 @@ class KubeObjects:
 
     async def get(self, target: str) -> Json:
         """One object or list. Raises `KubeError`."""
-        return await self._repeated("GET", target)
+        return await self._repeated("GET", target, self._timeout_s)
 
     async def create(self, target: str, body: Json) -> Json:
         """Raises `KubeError`, `ObjectExistsError` among others."""
-        return await self._once("POST", target, body)
+        return await self._once("POST", target, self._timeout_s, body)
 
     async def replace(self, target: str, body: Json) -> Json:
         """Raises `KubeError`, `ObjectChangedError` and `ObjectMissingError` among others."""
-        return await self._once("PUT", target, body)
+        return await self._once("PUT", target, self._timeout_s, body)
 
-    async def delete(self, target: str) -> Json:
-        """An object, or a collection with its selector. Raises `KubeError`."""
-        return await self._repeated("DELETE", target)
+    async def delete_collection(self, target: str) -> Json:
+        """What the selector in the target chooses. Raises `KubeError`."""
+        return await self._repeated("DELETE", target, _COLLECTION_TIMEOUT_S)
 
     def close(self) -> None:
         """Lets no further call start; does not wait for those in work."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._api_server.close()
 
-    async def _repeated(self, method: str, target: str) -> Json:
+    async def _repeated(self, method: str, target: str, timeout_s: float) -> Json:
         backoff = Backoff(base_s=0.05, cap_s=1.0)
         for _ in range(_ATTEMPTS - 1):
             try:
-                return await self._once(method, target)
+                return await self._once(method, target, timeout_s)
             except KubeUnavailableError as error:
                 _log.debug("calling the API server again", extra={"error": str(error)})
                 await self._clock.sleep(backoff.next_delay_s())
-        return await self._once(method, target)
+        return await self._once(method, target, timeout_s)
 
-    async def _once(self, method: str, target: str, body: Json | None = None) -> Json:
+    async def _once(self, method: str, target: str, timeout_s: float, body: Json | None = None) -> Json:
         call = ApiCall(
             method=method,
             target=target,
             headers=_HEADERS,
             body=b"" if body is None else json.dumps(body, separators=(",", ":")).encode(),
-            timeout_s=self._timeout_s,
+            timeout_s=timeout_s,
             max_reply_bytes=_MAX_REPLY_BYTES,
         )
         loop = asyncio.get_running_loop()

@@ -1,0 +1,278 @@
+"""Who leads: at no moment two, and soon again one."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+
+from k3s_daas.errors import ConfigurationError
+from listener_service.kube_objects import KubeRefusedError, KubeUnavailableError
+from listener_service.leadership import WATERMARK, Leadership, Term, lease_name
+from listener_service.leases import Lease
+from tests.unit import virtual_time
+from tests.unit.contract_world import PACKAGE
+from tests.unit.listener_world import World
+from tests.unit.memory_leases import MemoryLeases
+
+NAME = "daas-listener-x"
+DURATION_S = 15
+
+
+def time_s() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class Election:
+    """Several replicas over one store, in virtual time."""
+
+    def __init__(self) -> None:
+        self.clock = virtual_time.VirtualClock()
+        self.leases = MemoryLeases(self.clock.now_ms)
+        self.terms: list[Term] = []
+
+    def replica(self, identity: str) -> Leadership:
+        return Leadership(self.leases, NAME, identity, DURATION_S, self.clock, boot_s=time_s)
+
+    async def lead(self, identity: str) -> Term:
+        term = await self.replica(identity).acquire()
+        self.terms.append(term)
+        return term
+
+    @property
+    def leading(self) -> list[str]:
+        return [term.holder for term in self.terms if term.is_current()]
+
+    @property
+    def lease(self) -> Lease:
+        return self.leases.stored[NAME]
+
+
+def no_watermark() -> int | None:
+    return None
+
+
+def test_the_first_one_leads_and_the_second_stands_by() -> None:
+    async def main() -> None:
+        election = Election()
+        first = await election.lead("one")
+        keeping = asyncio.create_task(election.replica("one").keep(first, no_watermark))
+        second = asyncio.create_task(election.lead("two"))
+        await asyncio.sleep(3600)
+        assert election.leading == ["one"]
+        assert not second.done()
+        for task in (keeping, second):
+            task.cancel()
+
+    virtual_time.run(main())
+
+
+def test_a_standby_follows_a_leader_that_died_within_the_lease_and_not_before_it_stopped() -> None:
+    async def main() -> None:
+        election = Election()
+        first = await election.lead("one")
+        keeping = asyncio.create_task(election.replica("one").keep(first, no_watermark))
+        second = asyncio.create_task(election.lead("two"))
+        await asyncio.sleep(100.1)
+        keeping.cancel()
+        died = time_s()
+        while first.is_current():
+            assert not second.done()
+            await asyncio.sleep(0.01)
+        await second
+        assert time_s() - died <= DURATION_S
+        assert second.result().number == first.number + 1
+
+    virtual_time.run(main())
+
+
+def test_a_leader_that_stops_in_order_is_followed_within_two_seconds() -> None:
+    async def main() -> None:
+        election = Election()
+        one = election.replica("one")
+        first = await one.acquire()
+        second = asyncio.create_task(election.lead("two"))
+        await asyncio.sleep(7)
+        await one.release(first, 33)
+        stopped = time_s()
+        assert not first.is_current()
+        assert (await second).watermark == 33
+        assert time_s() - stopped <= 2
+
+    virtual_time.run(main())
+
+
+def test_a_leader_that_cannot_renew_stops_before_anybody_may_follow() -> None:
+    async def main() -> None:
+        election = Election()
+        first = await election.lead("one")
+        election.leases.away()
+        began = time_s()
+        await election.replica("one").keep(first, no_watermark)
+        assert not first.is_current()
+        assert DURATION_S / 2 < time_s() - began < DURATION_S * 5 / 6
+
+    virtual_time.run(main())
+
+
+def test_one_that_slept_through_its_lease_does_not_lead_when_it_wakes() -> None:
+    async def main() -> None:
+        election = Election()
+        first = await election.lead("one")
+        await asyncio.sleep(DURATION_S * 4)  # nothing of "one" ran in the meantime
+        assert not first.is_current()
+        second = asyncio.create_task(election.lead("two"))
+        await asyncio.sleep(DURATION_S)
+        before = election.lease
+        await election.replica("one").keep(first, no_watermark)
+        await election.replica("one").release(first, 99)
+        assert election.lease == before
+        assert (await second).holder == election.lease.holder == "two"
+
+    virtual_time.run(main())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_never_two_lead_whatever_fails(seed: int) -> None:
+    """Replies get lost, the API server goes away, replicas die and come again: one at a time leads."""
+
+    async def main() -> None:
+        choose = random.Random(seed)  # noqa: S311  no secret
+        election = Election()
+
+        def fault(call: str, name: str) -> None:
+            if choose.random() < 0.2:
+                raise KubeUnavailableError("lost")
+
+        election.leases.before = election.leases.after = fault
+        led: dict[str, int] = {}
+
+        async def live(name: str) -> None:
+            for life in itertools.count():
+                identity = f"{name}-{life}"
+                term = await election.lead(identity)
+                led[name] = led.get(name, 0) + 1
+                lifetime_s = choose.uniform(0, 120)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(lifetime_s):
+                        await election.replica(identity).keep(term, itertools.count().__next__)
+                if choose.random() < 0.3:
+                    await election.replica(identity).release(term, None)
+                await asyncio.sleep(choose.uniform(0, 30))
+
+        lives = [asyncio.create_task(live(f"replica-{number}")) for number in range(3)]
+        for _ in range(40_000):
+            await asyncio.sleep(0.05)
+            assert len(election.leading) <= 1
+        for task in lives:
+            task.cancel()
+        assert min(led.values()) > 3
+        numbers = [term.number for term in election.terms]
+        assert numbers == sorted(set(numbers))
+
+    virtual_time.run(main())
+
+
+def test_a_renewal_whose_reply_was_lost_and_a_foreign_annotation_cost_nothing() -> None:
+    async def main() -> None:
+        election = Election()
+        first = await election.lead("one")
+        keeping = asyncio.create_task(election.replica("one").keep(first, no_watermark))
+        lost = [1]
+
+        def lose_one(call: str, name: str) -> None:
+            if call == "replace" and lost and lost.pop():
+                raise KubeUnavailableError("lost")
+
+        election.leases.after = lose_one
+        await asyncio.sleep(6)
+        await election.leases.replace(replace(election.lease, annotations={"by": "hand"}))
+        await asyncio.sleep(60)
+        assert election.leading == ["one"]
+        assert election.lease.annotations == {"by": "hand"}
+        assert not lost
+        keeping.cancel()
+
+    virtual_time.run(main())
+
+
+def test_a_lease_that_is_deleted_ends_the_term() -> None:
+    async def main() -> None:
+        election = Election()
+        first = await election.lead("one")
+        election.leases.stored.clear()
+        await election.replica("one").keep(first, no_watermark)
+        assert not first.is_current()
+        assert time_s() < DURATION_S
+
+    virtual_time.run(main())
+
+
+def test_an_api_server_that_refuses_needs_a_person() -> None:
+    async def main() -> None:
+        election = Election()
+
+        def refuse(call: str, name: str) -> None:
+            raise KubeRefusedError(403, "no")
+
+        election.leases.before = refuse
+        with pytest.raises(ConfigurationError, match="RBAC"):
+            await election.lead("one")
+
+    virtual_time.run(main())
+
+
+def marks(progress: Callable[[], int | None]) -> list[tuple[float, int]]:
+    """When the Lease got which watermark, in 30 s of a lease of 2 s (renewed every 0.67 s)."""
+    seen: list[tuple[float, int]] = []
+
+    async def main() -> None:
+        clock = virtual_time.VirtualClock()
+        leases = MemoryLeases(clock.now_ms)
+        leadership = Leadership(leases, NAME, "one", 2, clock, boot_s=time_s)
+        keeping = asyncio.create_task(leadership.keep(await leadership.acquire(), progress))
+        for _ in range(3000):
+            await asyncio.sleep(0.01)
+            text = leases.stored[NAME].annotations.get(WATERMARK)
+            if text is not None and (not seen or seen[-1][1] != int(text)):
+                seen.append((time_s(), int(text)))
+        keeping.cancel()
+
+    virtual_time.run(main())
+    return seen
+
+
+def test_the_watermark_is_written_at_most_once_a_second_and_only_forward() -> None:
+    growing = iter(range(100, 10_000))
+    seen = marks(lambda: next(growing))
+    assert len(seen) > 10
+    assert min(later[0] - earlier[0] for earlier, later in itertools.pairwise(seen)) >= 0.99
+    falling = iter(range(10_000, 0, -1))
+    assert [mark for _, mark in marks(lambda: next(falling))] == [10_000]
+    assert marks(no_watermark) == []
+
+
+@pytest.mark.parametrize("text", ["", "-1", "soon", "٣"])
+def test_a_watermark_that_is_no_number_counts_as_none(text: str) -> None:
+    async def main() -> None:
+        election = Election()
+        election.leases.stored[NAME] = Lease(NAME, annotations={WATERMARK: text}, version="1")
+        assert (await election.lead("one")).watermark is None
+
+    virtual_time.run(main())
+
+
+def test_each_executor_of_each_cluster_on_each_chain_has_a_lease_of_its_own() -> None:
+    roots = World().roots
+    names = {
+        lease_name(roots, PACKAGE),
+        lease_name(roots, bytes(32)),
+        lease_name(replace(roots, cluster=bytes(32)), PACKAGE),
+        lease_name(replace(roots, chain_id="other"), PACKAGE),
+    }
+    assert len(names) == 4
