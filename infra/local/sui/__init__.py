@@ -4,7 +4,8 @@ Real
     The Move compiler and the Move VM (``vm/``): bytecode, types, aborts, BCS of every value, dynamic fields.
     Transaction bytes, digests, signatures (ed25519, secp256k1, secp256r1 with low s), addresses, object ids,
     object digests, event digests, checkpoint digests: computed as Sui computes them.
-    The gRPC services of ``sui.rpc.v2`` with their messages, read masks, cursors and status codes.
+    The gRPC services of ``sui.rpc.v2`` with their messages, read masks, cursors and status codes. Events over
+    JSON-RPC and WebSocket too (``jsonrpc/``).
 
 Simulated, in Python (``ledger/``)
     One process is the whole network: there are no validators, no consensus, no committee signatures. Finality

@@ -23,6 +23,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--grpc-port", type=int, action="append", help="may be given several times; 0: a free one"
     )
+    parser.add_argument(
+        "--jsonrpc-port",
+        type=int,
+        action="append",
+        help="JSON-RPC over WebSocket, events only; may be given several times",
+    )
     parser.add_argument("--faucet-port", type=int, default=0)
     parser.add_argument("--control-port", type=int, default=0)
     parser.add_argument(
@@ -44,6 +50,7 @@ async def run(options: argparse.Namespace) -> None:
         finality_ms=options.finality_ms,
         checkpoint_ms=options.checkpoint_ms,
         ports=options.grpc_port or [0],
+        jsonrpc_ports=options.jsonrpc_port or [],
         faucet_port=options.faucet_port,
         control_port=options.control_port,
         tls=tls_context(options.tls_cert, options.tls_key) if options.tls_cert else None,
@@ -55,6 +62,7 @@ async def run(options: argparse.Namespace) -> None:
         ready = {
             "ready": True,
             "grpc_ports": sui.grpc_ports,
+            "jsonrpc_ports": sui.jsonrpc_ports,
             "faucet_port": sui.faucet_port,
             "control_port": sui.control_port,
             "chain_id": sui.chain_id,

@@ -4,9 +4,10 @@
 ``GET /clock``, ``PUT /clock {"ms"}``       the chain's time; setting needs ``--clock-ms``
 ``POST /clock/advance {"ms"}``              move it on
 ``POST /epoch {"reference_gas_price"?}``    begin the next epoch
-``GET /ports``                              gRPC ports
+``GET /ports``                              gRPC and JSON-RPC ports
 ``GET|PUT /ports/<port> {setting: value}``  misbehaviour of a port (:class:`.rpc.misbehaviour.Misbehaviour`)
 ``POST /ports/<port>/drop``                 cut its connections
+``POST /ports/<port>/restart {"away_ms"?}`` close it, and open it again after a while
 ``GET /counters``                           calls by method, transactions and what they cost, bytes stored
 ``GET /transactions/<digest>``              what a final transaction cost: bytes of objects and events, MIST
 =========================================  ==========================================================
@@ -24,14 +25,14 @@ from .http_json import HttpError
 from .ledger.clock import ManualClock
 from .ledger.digests import hex_address, parse_base58
 from .ledger.ledger import Ledger
-from .rpc.endpoint import Endpoint
 from .rpc.misbehaviour import Misbehaviour
+from .rpc.port import Port
 
 
 class Control:
     """Answers the control port's requests."""
 
-    def __init__(self, ledger: Ledger, endpoints: Mapping[int, Endpoint], calls: Counter[str]) -> None:
+    def __init__(self, ledger: Ledger, endpoints: Mapping[int, Port], calls: Counter[str]) -> None:
         self._ledger = ledger
         self._endpoints = endpoints
         self._calls = calls
@@ -59,6 +60,9 @@ class Control:
                 return _settings(self._endpoint(port).misbehaviour)
             case "POST", ["ports", port, "drop"]:
                 self._endpoint(port).drop_connections()
+                return {}
+            case "POST", ["ports", port, "restart"]:
+                await self._endpoint(port).restart(float((body or {}).get("away_ms", 0)))
                 return {}
             case "GET", ["counters"]:
                 return counters(self._ledger, self._calls)
@@ -88,7 +92,7 @@ class Control:
             "event_bytes": numbers.event_bytes,
         }
 
-    def _endpoint(self, port: str) -> Endpoint:
+    def _endpoint(self, port: str) -> Port:
         endpoint = self._endpoints.get(int(port))
         if endpoint is None:
             raise HttpError(HTTPStatus.NOT_FOUND, f"there is no gRPC port {port}")

@@ -1,4 +1,4 @@
-"""The local Sui as one object: ledger, gRPC ports, faucet and control port, in this process."""
+"""The local Sui as one object: ledger, gRPC and JSON-RPC ports, faucet and control port, in this process."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from .control import Control, counters
 from .execution import MoveVm, PackageInterface
 from .faucet import Faucet
 from .http_json import JsonServer
+from .jsonrpc.endpoint import JsonRpcEndpoint
 from .ledger.clock import LedgerClock
 from .ledger.digests import base58, parse_address
 from .ledger.ledger import Ledger, LedgerSettings
@@ -21,6 +22,7 @@ from .rpc.endpoint import Endpoint
 from .rpc.execution_service import ExecutionService
 from .rpc.ledger_service import LedgerService
 from .rpc.package_service import PackageService
+from .rpc.port import Port
 from .rpc.state_service import StateService
 from .rpc.subscription_service import SubscriptionService
 
@@ -38,7 +40,8 @@ class LocalSui:
     """A chain with its ports. ``async with LocalSui(ports=2) as sui: …``
 
     Without ``vm`` the real Move VM is started, and the framework's packages exist from genesis. ``ports`` is
-    a number of free ports, or the ports themselves. Faucet and control get a free port unless one is given.
+    a number of free ports, or the ports themselves; so is ``jsonrpc_ports``, which speak JSON-RPC over plain
+    WebSocket. Faucet and control get a free port unless one is given.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class LocalSui:
         finality_ms: int = 400,
         checkpoint_ms: int = 250,
         ports: int | Sequence[int] = 1,
+        jsonrpc_ports: int | Sequence[int] = 0,
         faucet_port: int = 0,
         control_port: int = 0,
         tls: ssl.SSLContext | None = None,
@@ -57,18 +61,23 @@ class LocalSui:
     ) -> None:
         self.settings = settings or LedgerSettings(finality_ms=finality_ms, checkpoint_ms=checkpoint_ms)
         self.calls: Counter[str] = Counter()
-        self.endpoints: dict[int, Endpoint] = {}
+        self.endpoints: dict[int, Port] = {}
         self._vm = vm
         self._clock = clock
         self._packages = packages
-        self._requested = [0] * ports if isinstance(ports, int) else list(ports)
+        self._requested = _numbers(ports)
+        self._requested_jsonrpc = _numbers(jsonrpc_ports)
         self._faucet_port, self._control_port = faucet_port, control_port
         self._tls = tls
         self._closing = AsyncExitStack()
 
     @property
     def grpc_ports(self) -> list[int]:
-        return list(self.endpoints)
+        return [number for number, port in self.endpoints.items() if isinstance(port, Endpoint)]
+
+    @property
+    def jsonrpc_ports(self) -> list[int]:
+        return [number for number, port in self.endpoints.items() if isinstance(port, JsonRpcEndpoint)]
 
     @property
     def faucet_port(self) -> int:
@@ -106,11 +115,10 @@ class LocalSui:
         self._faucet = Faucet(self.ledger)
         await self.ledger.start()
         self._closing.push_async_callback(self.ledger.close)
-        for port in self._requested:
-            endpoint = self._endpoint()
-            await endpoint.start(port, self._tls)
-            self._closing.push_async_callback(endpoint.close)
-            self.endpoints[endpoint.port] = endpoint
+        for number in self._requested:
+            await self._open_port(self._endpoint(), number, self._tls)
+        for number in self._requested_jsonrpc:
+            await self._open_port(JsonRpcEndpoint(self.ledger, self.calls), number, None)
         self._faucet_server = JsonServer(self._faucet.handle)
         await self._faucet_server.start(self._faucet_port)
         self._closing.push_async_callback(self._faucet_server.close)
@@ -118,6 +126,11 @@ class LocalSui:
         self._control_server = JsonServer(control.handle)
         await self._control_server.start(self._control_port)
         self._closing.push_async_callback(self._control_server.close)
+
+    async def _open_port(self, port: Port, number: int, tls: ssl.SSLContext | None) -> None:
+        await port.start(number, tls)
+        self._closing.push_async_callback(port.close)
+        self.endpoints[port.port] = port
 
     def _endpoint(self) -> Endpoint:
         endpoint = Endpoint(self.ledger, self.calls)
@@ -170,3 +183,7 @@ class LocalSui:
 
     def counters(self) -> dict[str, Any]:
         return counters(self.ledger, self.calls)
+
+
+def _numbers(ports: int | Sequence[int]) -> list[int]:
+    return [0] * ports if isinstance(ports, int) else list(ports)

@@ -7,7 +7,7 @@ import logging
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from grpclib.const import Cardinality, Handler, Status
@@ -18,8 +18,7 @@ from pysui.sui.sui_grpc.suimsgs.sui.rpc import v2
 from ..ledger.errors import TransactionRefusedError
 from ..ledger.ledger import Ledger
 from .masks import MaskError
-from .misbehaviour import Misbehaviour
-from .view import NodeView
+from .port import Port
 
 logger = logging.getLogger(__name__)
 PREFIX = "/sui.rpc.v2."
@@ -66,28 +65,23 @@ ALL_METHODS = {
 """Every method of ``sui.rpc.v2``; those without a handler answer UNIMPLEMENTED."""
 
 
-class Endpoint:
-    """One port over a ledger, with misbehaviour of its own."""
+class Endpoint(Port):
+    """One gRPC port over a ledger."""
 
     def __init__(self, ledger: Ledger, calls: Counter[str]) -> None:
-        self.misbehaviour = Misbehaviour()
-        self.view = NodeView(ledger, self.misbehaviour)
-        self.port = 0
+        super().__init__(ledger)
         self._calls = calls
         self._methods: dict[str, Method] = {}
         self._connections: dict[_Watched, None] = {}
-        self._server: Server | None = None
-        self._thaw = asyncio.Event()
-        self._thaw.set()
+        self._server: _WatchedServer | None = None
 
     def add(self, methods: list[Method]) -> None:
         self._methods.update({method.path: method for method in methods})
 
-    async def start(self, port: int, tls: ssl.SSLContext | None) -> None:
-        """Listen on 127.0.0.1; port 0 takes a free one."""
+    async def _listen(self, port: int, tls: ssl.SSLContext | None) -> int:
         self._server = _WatchedServer([self], self)
         await self._server.start("127.0.0.1", port, ssl=tls)
-        self.port = self._server.listening_port
+        return self._server.listening_port
 
     async def close(self) -> None:
         if self._server is not None:
@@ -95,28 +89,11 @@ class Endpoint:
             self.drop_connections()
             await self._server.wait_closed()
 
-    def misbehave(self, changes: dict[str, Any]) -> None:
-        """Change the port's misbehaviour; see :class:`Misbehaviour`.
-
-        Raises:
-            ValueError: an unknown setting.
-        """
-        self.misbehaviour.update(changes)
-        if self.misbehaviour.frozen:
-            self._thaw.clear()
-        else:
-            self._thaw.set()
+    def _freeze_connections(self, frozen: bool) -> None:
         for connection in self._connections:
-            connection.freeze(self.misbehaviour.frozen)
-
-    def reform(self) -> None:
-        """Be honest again."""
-        self.misbehave(
-            {setting.name: getattr(Misbehaviour(), setting.name) for setting in fields(Misbehaviour)}
-        )
+            connection.freeze(frozen)
 
     def drop_connections(self) -> None:
-        """Cut every connection, and with it every stream, without a word."""
         for connection in list(self._connections):
             connection.abort()
 
@@ -179,13 +156,11 @@ class Endpoint:
             if limit is not None and sent >= limit:
                 raise GRPCError(Status.UNAVAILABLE, "the node was told to drop streams")
             self._maybe_fail(method, after=True)
+            if method.name.startswith("Subscribe"):
+                await self.misbehaviour.deliver()
             await self._before_sending()
             await stream.send_message(frame)
             sent += 1
-
-    async def _before_sending(self) -> None:
-        await self.misbehaviour.hesitate()
-        await self._thaw.wait()
 
     def _maybe_fail(self, method: Method, *, after: bool) -> None:
         error = self.misbehaviour.failure(method.name, after=after)

@@ -55,7 +55,7 @@ class _Interval:
 def _interval(view: NodeView, request: Any) -> _Interval:
     """The events that a request spans, and why it stops at the end: intersected bounds."""
     options = request.options or v2.QueryOptions()
-    tip, checkpoints = view.tip, view.ledger.checkpoints.checkpoints
+    tip, checkpoints = view.indexed_tip, view.ledger.checkpoints.checkpoints
     reasons = v2.QueryEndReason
     lowest = max(request.start_checkpoint or 0, view.lowest_checkpoint)
     highest, stop = tip.sequence, reasons.LEDGER_TIP
@@ -142,7 +142,7 @@ async def subscribe_events(view: NodeView, request: Any) -> AsyncIterator[Any]:
     tip = view.tip
     yield v2.SubscribeEventsResponse(watermark=_progress(tip))
     async for checkpoint in view.follow(tip.sequence + 1):
-        for indexed in view.events(checkpoint.first_event, checkpoint.events_after):
+        for indexed in view.pushed_events(checkpoint):
             if not matches(indexed):
                 continue
             frame = v2.SubscribeEventsResponse(

@@ -42,12 +42,18 @@ class Misbehaviour:
     """Break every stream after so many frames."""
     duplicate_events: bool = False
     """Deliver every event twice."""
+    reorder_events: bool = False
+    """Push the events of a checkpoint to subscriptions backwards."""
+    half_open: bool = False
+    """Subscriptions bring nothing, and never will again; calls are answered."""
     withhold_events: bool = False
     """Deliver no event, only progress."""
     forge: dict[str, Forgery] = field(default_factory=dict)
     """Kind of message (see ``FORGEABLE``) -> what is changed in it."""
     lag: int = 0
     """Serve the chain as it was so many checkpoints ago."""
+    index_lag: int = 0
+    """Lists of events end so many checkpoints before the tip."""
     lowest_available_checkpoint: int = 0
     """Know nothing of the checkpoints before this one."""
 
@@ -71,6 +77,11 @@ class Misbehaviour:
     async def hesitate(self) -> None:
         if self.delay_ms:
             await asyncio.sleep(self.delay_ms / 1000)
+
+    async def deliver(self) -> None:
+        """Before a frame of a subscription: never returns if it is half open."""
+        if self.half_open:
+            await asyncio.Event().wait()
 
     def failure(self, method: str, *, after: bool) -> GRPCError | None:
         """The error that this call of ``method`` shall get, if any."""

@@ -28,6 +28,12 @@ class NodeView:
         return checkpoints[max(0, len(checkpoints) - 1 - self.misbehaviour.lag)]
 
     @property
+    def indexed_tip(self) -> Checkpoint:
+        """The latest checkpoint whose events lists show."""
+        shown = max(0, self.tip.sequence - self.misbehaviour.index_lag)
+        return self.ledger.checkpoints.checkpoints[shown]
+
+    @property
     def lowest_checkpoint(self) -> int:
         return self.misbehaviour.lowest_available_checkpoint
 
@@ -93,6 +99,11 @@ class NodeView:
         if self.misbehaviour.withhold_events:
             return []
         return self.ledger.checkpoints.events[first:end]
+
+    def pushed_events(self, checkpoint: Checkpoint) -> Iterable[IndexedEvent]:
+        """A checkpoint's events as subscriptions get them."""
+        events = list(self.events(checkpoint.first_event, checkpoint.events_after))
+        return events[::-1] if self.misbehaviour.reorder_events else events
 
     async def follow(self, first: int) -> AsyncIterator[Checkpoint]:
         """Checkpoints from number ``first`` on, as this port comes to know them."""
