@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
 
-from k3s_daas.errors import LedgerUnavailableError
+from k3s_daas.errors import ConfigurationError, LedgerUnavailableError
 
 PING_EVERY_S = 10.0
 PONG_WITHIN_S = 5.0
@@ -107,7 +107,7 @@ class WebSocketEndpoint:
             return None
         context = self.tls or ssl.create_default_context()
         if context.verify_mode is not ssl.CERT_REQUIRED or not context.check_hostname:
-            raise ValueError("TLS to a Sui endpoint must verify certificate and host name")
+            raise ConfigurationError("TLS to a Sui endpoint must verify certificate and host name")
         return context
 
 

@@ -7,7 +7,7 @@
 ``GET /ports``                              gRPC and JSON-RPC ports
 ``GET|PUT /ports/<port> {setting: value}``  misbehaviour of a port (:class:`.rpc.misbehaviour.Misbehaviour`)
 ``POST /ports/<port>/drop``                 cut its connections
-``POST /ports/<port>/restart {"away_ms"?}`` close it, and open it again after a while
+``POST /ports/<port>/restart {"away_ms"?}`` cut its connections, and be away for a while
 ``GET /counters``                           calls by method, transactions and what they cost, bytes stored
 ``GET /transactions/<digest>``              what a final transaction cost: bytes of objects and events, MIST
 =========================================  ==========================================================

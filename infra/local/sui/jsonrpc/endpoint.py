@@ -13,6 +13,7 @@ from typing import Any
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request
 
 from ..ledger.ledger import Ledger
 from ..rpc.port import Port
@@ -47,10 +48,16 @@ class JsonRpcEndpoint(Port):
             connection.transport.abort()
 
     async def _listen(self, port: int, tls: ssl.SSLContext | None) -> int:
-        self._server = await serve(self._serve, "127.0.0.1", port, ssl=tls, compression=None)
+        self._server = await serve(
+            self._serve, "127.0.0.1", port, ssl=tls, compression=None, process_request=self._greet
+        )
         [socket] = self._server.sockets
         number: int = socket.getsockname()[1]
         return number
+
+    def _greet(self, connection: ServerConnection, _: Request) -> None:
+        if self.misbehaviour.away:
+            connection.transport.abort()
 
     def _freeze_connections(self, frozen: bool) -> None:
         for connection in self._connections:

@@ -99,6 +99,9 @@ class Endpoint(Port):
 
     def connected(self, connection: _Watched) -> None:
         self._connections[connection] = None
+        if self.misbehaviour.away:
+            connection.abort()
+            return
         connection.freeze(self.misbehaviour.frozen)
 
     def disconnected(self, connection: _Watched) -> None:

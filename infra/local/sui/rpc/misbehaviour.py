@@ -35,6 +35,8 @@ class Misbehaviour:
 
     frozen: bool = False
     """Accept connections, read nothing, answer nothing: not even HTTP/2 pings."""
+    away: bool = False
+    """Hang up on whoever connects."""
     delay_ms: float = 0
     """Wait before every answer and every frame of a stream."""
     fail: dict[str, Failing] = field(default_factory=dict)

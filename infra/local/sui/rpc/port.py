@@ -22,18 +22,17 @@ class Port(ABC):
         self.port = 0
         self._thaw = asyncio.Event()
         self._thaw.set()
-        self._tls: ssl.SSLContext | None = None
 
     async def start(self, port: int, tls: ssl.SSLContext | None) -> None:
         """Listen on 127.0.0.1; port 0 takes a free one."""
-        self._tls = tls
         self.port = await self._listen(port, tls)
 
     async def restart(self, away_ms: float) -> None:
-        """Close the port, be away for a while, and open it again."""
-        await self.close()
+        """Cut every connection, and hang up on whoever connects for a while."""
+        self.misbehave({"away": True})
+        self.drop_connections()
         await asyncio.sleep(away_ms / 1000)
-        await self.start(self.port, self._tls)
+        self.misbehave({"away": False})
 
     def misbehave(self, changes: dict[str, Any]) -> None:
         """Change the port's misbehaviour; see :class:`Misbehaviour`.
