@@ -49,6 +49,8 @@ def prepare_cluster(admin: Path, namespace: str, owners: Sequence[str], target: 
         raise _unreachable(admin, error) from None
     except client.ApiException as error:
         raise StackError(f"the cluster of {admin} refuses what the listener needs: {error.reason}") from None
+    finally:
+        api.rest_client.close()
     target.touch(mode=0o600)
     target.write_text(token_kubeconfig(_cluster_entry(api.configuration), SERVICE_ACCOUNT, token))
     return target
