@@ -244,6 +244,19 @@ class Process:
             except ValueError:
                 self.other_lines.append(line.decode())
 
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def says(self, message: str, seconds: float = 20.0) -> None:
+        """Waits until it has logged the message."""
+        async with asyncio.timeout(seconds):
+            while message not in self.messages():  # noqa: ASYNC110  another process
+                await asyncio.sleep(0.01)
+
     async def end(self, number: signal.Signals) -> int:
         """Sends the signal to a process that still runs; its exit code."""
         if self.process.returncode is None:
