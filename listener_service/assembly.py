@@ -8,7 +8,6 @@ import secrets
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 from k3s_daas.contract.events import API_REQUEST, event_type
 from k3s_daas.contract.keys import announced_key
@@ -17,13 +16,12 @@ from k3s_daas.contract.reader import ContractReader
 from k3s_daas.errors import ConfigurationError, LedgerUnavailableError, UntrustedKeyError
 from k3s_daas.ids import to_hex
 from k3s_daas.sui.ledger import EventFilter, Ledger
-from k3s_daas.sui.quorum import QuorumLedger
 from listener_service.api_server import ApiServer, load_configuration
 from listener_service.backoff import Backoff
 from listener_service.blobs import BlobClient
 from listener_service.claims import Claims
 from listener_service.clock import ClusterClock
-from listener_service.event_source import EventSource, LedgerEventSource, MergedEventSource, ReplayPlan
+from listener_service.event_source import ReplayPlan, Wanted, open_source
 from listener_service.executor import Executor
 from listener_service.kube_objects import KubeObjects
 from listener_service.leadership import Leadership, Term, lease_name
@@ -161,7 +159,13 @@ def _wire(
         await _check_clock(ledger, clock, term)
         return ListenerService(
             term=term,
-            source=_source(ledger, identity, cluster, clock, lambda: ready.say(leading=True)),
+            source=open_source(
+                _wanted(identity, cluster),
+                ledger,
+                settings.websockets,
+                clock=clock,
+                on_live=lambda: ready.say(leading=True),
+            ),
             verifier=verifier,
             claims=Claims(claim_leases, name, term, clock),
             executor=executor,
@@ -185,34 +189,13 @@ def _wire(
     return Listener(replica, ledger, executor, (lead_leases, claim_leases), blobs)
 
 
-def _source(
-    ledger: Ledger,
-    identity: ListenerIdentity,
-    cluster: ClusterState,
-    clock: ClusterClock,
-    on_ready: Callable[[], None],
-) -> EventSource:
-    """One source for each endpoint. Ready is who hears a quorum of them."""
-    members, quorum = (ledger.members, ledger.quorum) if isinstance(ledger, QuorumLedger) else ((ledger,), 1)
-    live: set[int] = set()
-
-    def on_live(number: int) -> None:
-        live.add(number)
-        if len(live) >= quorum:
-            on_ready()
-
-    sources = [
-        LedgerEventSource(
-            ledger=member,
-            event_filter=EventFilter((event_type(identity.roots.package_original, API_REQUEST),)),
-            chain_id=identity.roots.chain_id,
-            replay=ReplayPlan(window_ms=cluster.policy.max_answer_ms),
-            clock=clock,
-            on_live=partial(on_live, number),
-        )
-        for number, member in enumerate(members)
-    ]
-    return sources[0] if len(sources) == 1 else MergedEventSource(sources, quorum)
+def _wanted(identity: ListenerIdentity, cluster: ClusterState) -> Wanted:
+    roots = identity.roots
+    return Wanted(
+        EventFilter((event_type(roots.package_original, API_REQUEST),)),
+        roots.chain_id,
+        ReplayPlan(window_ms=cluster.policy.max_answer_ms),
+    )
 
 
 async def _check_clock(ledger: Ledger, clock: ClusterClock, term: Term) -> None:

@@ -19,6 +19,7 @@ from k3s_daas.sealing import SealingPrivateKey
 from k3s_daas.sui.endpoints import SuiEndpoints, endpoints_from_environment
 from k3s_daas.sui.signers import FileSigner
 from listener_service.blobs import LOOPBACK, BlobPlaces
+from listener_service.event_source import WebSocketEndpoints, websockets_from_environment
 
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 _BLOB_HOST = re.compile(
@@ -51,6 +52,10 @@ class ListenerSettings:
 
     listener_namespace: str
     """DAAS_LISTENER_NAMESPACE: the namespace that no command may touch."""
+
+    websockets: WebSocketEndpoints | None = None
+    """DAAS_EVENT_SOURCE=websocket with DAAS_SUI_WEBSOCKET_URL and DAAS_SUI_WEBSOCKET_TOKEN_FILE: events over
+    JSON-RPC from these endpoints. Without it they come over gRPC from `endpoints`."""
 
     resume_after_checkpoint: int | None = None
     """DAAS_RESUME_AFTER_CHECKPOINT: skips events up to this checkpoint, if the endpoint has pruned them."""
@@ -86,6 +91,7 @@ class ListenerSettings:
                 read.required("DAAS_TRUST_ROOTS_FILE", "the file with the pinned roots of trust")
             ),
             endpoints=endpoints,
+            websockets=websockets_from_environment(environment, endpoints),
             executor_key_file=Path(
                 read.required("DAAS_EXECUTOR_KEY_FILE", "the file with the executor's Sui key")
             ),
