@@ -53,8 +53,8 @@ class WatermarkGapError(DaasError):
     def __init__(self, watermark: int, lowest: int) -> None:
         super().__init__(
             f"the stored watermark is checkpoint {watermark}, but the endpoint holds nothing below "
-            f"checkpoint {lowest}: requests in between would be lost. Point "
-            "DAAS_SUI_ENDPOINT or DAAS_SUI_ENDPOINTS at one that still has them, or accept the loss with "
+            f"checkpoint {lowest}: requests in between would be lost. Point DAAS_SUI_ENDPOINT, "
+            "DAAS_SUI_ENDPOINTS or DAAS_SUI_WEBSOCKET_URL at one that still has them, or accept the loss with "
             f"DAAS_RESUME_AFTER_CHECKPOINT={lowest - 1} "
             "(requests whose answer_by has passed cannot be answered anyway)"
         )

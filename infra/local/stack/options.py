@@ -18,6 +18,8 @@ class StackOptions:
     kubeconfig: Path | None = None
     sui_url: str | None = None
     faucet_url: str | None = None
+    event_source: str = "grpc"
+    sui_websocket_url: str | None = None
     finality_ms: int = 400
     checkpoint_ms: int = 250
 
@@ -27,6 +29,15 @@ class StackOptions:
         parser.add_argument("--kubeconfig", type=Path, help="use this cluster instead of the in-memory API")
         parser.add_argument("--sui-url", help="use this Sui endpoint (gRPC) instead of the local ledger")
         parser.add_argument("--faucet-url", help="where --sui-url's network gives coins")
+        parser.add_argument(
+            "--event-source",
+            choices=("grpc", "websocket"),
+            default=cls.event_source,
+            help="how the listener hears of commands (%(default)s)",
+        )
+        parser.add_argument(
+            "--sui-websocket-url", help="where --sui-url's network serves JSON-RPC over WebSocket"
+        )
         parser.add_argument("--state", type=Path, default=cls.state, help="state directory (%(default)s)")
         parser.add_argument(
             "--port", type=int, default=cls.port, help="port of the gateway (%(default)s; 0 picks a free one)"
@@ -53,6 +64,8 @@ class StackOptions:
             kubeconfig=options.kubeconfig,
             sui_url=options.sui_url,
             faucet_url=options.faucet_url,
+            event_source=options.event_source,
+            sui_websocket_url=options.sui_websocket_url,
             finality_ms=options.finality_ms,
             checkpoint_ms=options.checkpoint_ms,
         )

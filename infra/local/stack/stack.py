@@ -45,6 +45,16 @@ class Endpoints:
 
 
 @dataclass(frozen=True, slots=True)
+class SuiPorts:
+    """Where the chain is; ``faucet`` and ``control`` where there are any."""
+
+    grpc: str
+    websocket: str | None
+    faucet: str | None
+    control: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Wiring:
     """What gateway and listener are both told, and the keys that each of them signs with."""
 
@@ -97,14 +107,14 @@ class Stack:
         admin_kubeconfig = self._start_kubernetes(authority)
         aws_url = str(aws_part.wait_ready(START_TIMEOUT_S)["url"])
         key_id, parking_key_id = _prepare_aws(aws_url)
-        sui_url, faucet_url, control = self._sui_endpoints(ledger_part)
+        sui = self._sui_ports(ledger_part)
         services = Services(
             gateway=KmsSigner(aws.kms_client(aws_url), key_id),
             executor=key_file(self._keys / "executor.key"),
             sealing=SealingPrivateKey.generate(),
         )
         self._say("publishing the contract, creating the cluster, staking, opening sessions")
-        chain = asyncio.run(self._set_up_chain(sui_url, services, faucet_url, package))
+        chain = asyncio.run(self._set_up_chain(sui.grpc, services, sui.faucet, package))
         roots = self._state / "roots.json"
         chain.roots.dump(roots)
         chain.deployment.save(self._state / "daas.json")
@@ -115,14 +125,14 @@ class Stack:
             [f"sui:{to_hex(address)}" for address in chain.addresses.values()],
             self._state / "listener.kubeconfig",
         )
-        wiring = Wiring(sui_url, roots, services)
-        listener = self._start_listener(wiring, listener_kubeconfig, aws_url)
+        wiring = Wiring(sui.grpc, roots, services)
+        listener = self._start_listener(wiring, sui.websocket, listener_kubeconfig, aws_url)
         gateway = self._start_gateway(
             port, wiring, authority.issue("gateway"), aws_url, (key_id, parking_key_id)
         )
         listener.wait_ready(START_TIMEOUT_S)
         gateway_url = str(gateway.wait_ready(START_TIMEOUT_S)["url"])
-        endpoints = Endpoints(gateway_url, sui_url, aws_url, key_id, control)
+        endpoints = Endpoints(gateway_url, sui.grpc, aws_url, key_id, sui.control)
         (self._state / "endpoints.json").write_text(json.dumps(asdict(endpoints), indent=2) + "\n")
         kubeconfig = self._state / "kubeconfig"
         kubeconfig.write_text(
@@ -160,6 +170,9 @@ class Stack:
             raise StackError(
                 f"Node {MINIMUM_NODE} or newer is needed to compile Move: install it, then again"
             )
+        options = self._options
+        if options.event_source == "websocket" and options.sui_url and not options.sui_websocket_url:
+            raise StackError("--event-source websocket with --sui-url needs --sui-websocket-url as well")
         port = free_port(self._options.port)
         if self._options.kubeconfig is not None:
             check_cluster(self._options.kubeconfig)
@@ -175,21 +188,24 @@ class Stack:
         return self._start(
             "sui",
             "infra.local.sui",
-            *("--grpc-port", "0", "--faucet-port", "0", "--control-port", "0"),
+            *("--grpc-port", "0", "--jsonrpc-port", "0", "--faucet-port", "0", "--control-port", "0"),
             *("--finality-ms", str(self._options.finality_ms)),
             *("--checkpoint-ms", str(self._options.checkpoint_ms)),
         )
 
-    def _sui_endpoints(self, ledger: Part | None) -> tuple[str, str | None, str | None]:
-        """The endpoint, its faucet and its control port, the last two where there are any."""
+    def _sui_ports(self, ledger: Part | None) -> SuiPorts:
+        options = self._options
+        over_websocket = options.event_source == "websocket"
         if ledger is None:
-            assert self._options.sui_url is not None
-            return self._options.sui_url, self._options.faucet_url, None
+            assert options.sui_url is not None
+            websocket = options.sui_websocket_url if over_websocket else None
+            return SuiPorts(options.sui_url, websocket, options.faucet_url, None)
         ready = ledger.wait_ready(START_TIMEOUT_S)
-        return (
-            f"http://127.0.0.1:{ready['grpc_ports'][0]}",
-            f"http://127.0.0.1:{ready['faucet_port']}",
-            f"http://127.0.0.1:{ready['control_port']}",
+        return SuiPorts(
+            grpc=f"http://127.0.0.1:{ready['grpc_ports'][0]}",
+            websocket=f"ws://127.0.0.1:{ready['jsonrpc_ports'][0]}" if over_websocket else None,
+            faucet=f"http://127.0.0.1:{ready['faucet_port']}",
+            control=f"http://127.0.0.1:{ready['control_port']}",
         )
 
     def _start_kubernetes(self, authority: LocalAuthority) -> Path:
@@ -223,7 +239,9 @@ class Stack:
         finally:
             await ledger.close()
 
-    def _start_listener(self, wiring: Wiring, kubeconfig: Path, blobs_url: str) -> Part:
+    def _start_listener(
+        self, wiring: Wiring, websocket: str | None, kubeconfig: Path, blobs_url: str
+    ) -> Part:
         sealing = self._keys / "executor.sealing"
         sealing.touch(mode=0o600)
         sealing.write_text(wiring.services.sealing.private_bytes().hex() + "\n")
@@ -231,6 +249,8 @@ class Stack:
             "listener",
             "listener_service",
             **wiring.environment(),
+            DAAS_EVENT_SOURCE=self._options.event_source,
+            DAAS_SUI_WEBSOCKET_URL=websocket or "",
             DAAS_EXECUTOR_KEY_FILE=str(self._keys / "executor.key"),
             DAAS_SEALING_KEY_FILE=str(sealing),
             DAAS_LISTENER_NAMESPACE=LISTENER_NAMESPACE,
