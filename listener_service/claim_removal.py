@@ -39,15 +39,14 @@ class ClaimRemoval:
         for minute in self.claims.over():
             try:
                 await self._close(minute)
-                if not self.claims.open_claims(minute):
+                if not self.claims.open_requests(minute):
                     await self.claims.remove(minute)
             except (KubeError, LedgerUnavailableError) as error:
                 _log.warning("claims are not removed yet", extra={"minute": minute, "error": str(error)})
 
     async def _close(self, minute: int) -> None:
-        left = self.claims.open_claims(minute)
         now = self.clock.earliest_ms()
-        self.claims.close(minute, [claim.key for claim in left if claim.answer_by_ms < now])
-        left = self.claims.open_claims(minute)
-        if left:
-            self.claims.close(minute, await self.reader.answered(claim.key for claim in left))
+        left = self.claims.open_requests(minute)
+        self.claims.close(minute, [key for key, answer_by_ms in left.items() if answer_by_ms < now])
+        if left := self.claims.open_requests(minute):
+            self.claims.close(minute, await self.reader.answered(left))

@@ -152,9 +152,12 @@ class Claim:
 
 @dataclass(slots=True)
 class _Minute:
-    """The claims whose `start_by` is in one minute, and which of them are dealt with."""
+    """The requests whose `start_by` is in one minute, with their `answer_by_ms`, and which are dealt with.
 
-    claims: dict[RequestKey, Claim] = field(default_factory=dict)
+    No more is kept: under load there are ten thousands.
+    """
+
+    requests: dict[RequestKey, int] = field(default_factory=dict)
     closed: set[RequestKey] = field(default_factory=set)
 
 
@@ -245,10 +248,10 @@ class Claims:
         now = self.clock.earliest_ms() // _MINUTE_MS
         return sorted(minute for minute in self._minutes if minute < now)
 
-    def open_claims(self, minute: int) -> list[Claim]:
-        """Those of this minute that are not known to be dealt with."""
+    def open_requests(self, minute: int) -> dict[RequestKey, int]:
+        """Those of this minute that are not known to be dealt with, with their `answer_by_ms`."""
         found = self._minutes[minute]
-        return [claim for key, claim in found.claims.items() if key not in found.closed]
+        return {key: until for key, until in found.requests.items() if key not in found.closed}
 
     def close(self, minute: int, keys: Iterable[RequestKey]) -> None:
         """These requests are answered on chain, or can no longer be answered."""
@@ -256,14 +259,14 @@ class Claims:
 
     async def remove(self, minute: int) -> None:
         """Deletes all claims of a minute that is over and has none open. Raises `KubeError`."""
-        assert not self.open_claims(minute), "a claim is never removed before its request is dealt with"
+        assert not self.open_requests(minute), "a claim is never removed before its request is dealt with"
         self.term.confirm()
         await self.leases.remove({LISTENER: self.listener, MINUTE: str(minute)})
-        self._known.difference_update(self._minutes.pop(minute).claims)
+        self._known.difference_update(self._minutes.pop(minute).requests)
 
     def _track(self, claim: Claim) -> None:
         self._known.add(claim.key)
-        self._minutes.setdefault(claim.minute, _Minute()).claims[claim.key] = claim
+        self._minutes.setdefault(claim.minute, _Minute()).requests[claim.key] = claim.answer_by_ms
 
 
 def _claim_of(lease: Lease) -> Claim | None:

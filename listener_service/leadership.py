@@ -132,10 +132,11 @@ class Leadership:
 
         Raises `ConfigurationError` if the API server refuses: then a person is needed.
         """
-        announced = False
+        announced = away = False
         while True:
             try:
                 term = await self._try()
+                away = False
             except (ObjectExistsError, ObjectChangedError, ObjectMissingError):
                 term = None  # somebody was faster
             except KubeRefusedError as error:
@@ -143,8 +144,9 @@ class Leadership:
                     f"the listener may not use Leases in its namespace ({error}): apply its RBAC manifests"
                 ) from error
             except KubeUnavailableError as error:
-                _log.warning("the leader Lease cannot be read or taken", extra={"error": str(error)})
-                term = None
+                if not away:
+                    _log.warning("the leader Lease cannot be read or taken", extra={"error": str(error)})
+                term, away = None, True
             if term is not None:
                 _log.info("leading", extra={"term": term.number, "watermark": term.watermark})
                 return term

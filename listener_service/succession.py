@@ -19,7 +19,7 @@ from listener_service import answers, passthrough
 from listener_service.backoff import Backoff
 from listener_service.claims import Claim, RequestKey
 from listener_service.clock import BoundedClock
-from listener_service.leadership import Term
+from listener_service.leadership import NotLeadingError, Term
 from listener_service.logs import request_id_var
 from listener_service.refusal import ReplyTo
 from listener_service.responder import Responder
@@ -65,6 +65,8 @@ class Succession:
     async def _settle_quietly(self, claim: Claim) -> None:
         try:
             await self.settle(claim.reply_to, claim.start_by_ms)
+        except NotLeadingError:
+            return  # it is the next one's
         except Exception:  # noqa: BLE001  one claim must not stop the others
             _log.exception("a claim of an earlier term could not be settled", extra={"claim": claim.name})
 

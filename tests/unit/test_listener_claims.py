@@ -141,7 +141,7 @@ async def test_without_the_lead_nothing_is_claimed_found_or_removed(world: World
         await claims.claim(claim_of(world))
     with pytest.raises(NotLeadingError):
         await claims.inherit()
-    claims.close(claim.minute, [left.key for left in claims.open_claims(claim.minute)])
+    claims.close(claim.minute, claims.open_requests(claim.minute))
     with pytest.raises(NotLeadingError):
         await claims.remove(claim.minute)
     assert len(world.leases.claims) == 1
