@@ -97,7 +97,9 @@ class KubeLeases:
 
     async def remove(self, labels: Mapping[str, str]) -> None:
         assert labels, "an empty selector would be everything"
-        await self._objects.delete_collection(f"{self._collection}?{urlencode({'labelSelector': _selector(labels)})}")
+        await self._objects.delete_collection(
+            f"{self._collection}?{urlencode({'labelSelector': _selector(labels)})}"
+        )
 
     def close(self) -> None:
         """Ends the threads and connections behind it."""
