@@ -15,7 +15,7 @@ Guarantees of every implementation:
 6. Nothing it delivers is verified. An endpoint can invent events; believing none is the verifier's job.
 7. Replayed events of one endpoint come in the order in which it lists them. Live ones come as they are
    pushed: nothing may depend on the order of two of them.
-8. An event that does not tell its checkpoint lies behind the last `Covered`.
+8. An event that does not tell its checkpoint counts as lying behind the last `Covered`.
 9. A stream that is dead is given up within 30 seconds, and tried again after at most 15 more.
 """
 
@@ -54,8 +54,8 @@ class WatermarkGapError(DaasError):
         super().__init__(
             f"the stored watermark is checkpoint {watermark}, but the endpoint holds nothing below "
             f"checkpoint {lowest}: requests in between would be lost. Point DAAS_SUI_ENDPOINT, "
-            "DAAS_SUI_ENDPOINTS or DAAS_SUI_WEBSOCKET_URL at one that still has them, or accept the loss with "
-            f"DAAS_RESUME_AFTER_CHECKPOINT={lowest - 1} "
+            "DAAS_SUI_ENDPOINTS or DAAS_SUI_WEBSOCKET_URL at one that still has them, or accept the loss "
+            f"with DAAS_RESUME_AFTER_CHECKPOINT={lowest - 1} "
             "(requests whose answer_by has passed cannot be answered anyway)"
         )
         self.watermark = watermark

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +18,7 @@ from listener_service.backoff import Backoff
 from listener_service.event_source import (
     EventSource,
     LedgerEventSource,
+    MergedEventSource,
     ReplayPlan,
     SourcedEvent,
     SourceItem,
@@ -101,15 +102,22 @@ class Observed:
         assert replayed == listed, "replayed events are out of order"
 
 
-@asynccontextmanager
-async def observed(
+def observed(
     kind: str, endpoint: Endpoint, watermark: int = WATERMARK, interval_s: float = 5.0
+) -> AbstractAsyncContextManager[Observed]:
+    """`observed_from` for the source of one endpoint."""
+    return observed_from(make(kind, endpoint, interval_s=interval_s), endpoint, watermark)
+
+
+@asynccontextmanager
+async def observed_from(
+    source: EventSource, endpoint: Endpoint, watermark: int
 ) -> AsyncGenerator[Observed, None]:
     """The source runs while the block runs; whatever it raises fails the test."""
     seen = Observed(endpoint, watermark)
 
     async def collect() -> None:
-        items = make(kind, endpoint, interval_s=interval_s).items(watermark)
+        items = source.items(watermark)
         try:
             async for item in items:
                 seen.take(item)
@@ -420,6 +428,36 @@ def test_without_a_watermark_what_may_still_want_an_answer_is_replayed(kind: str
         assert isinstance(first, SourcedEvent)
         assert int.from_bytes(first.event.contents, "big") == 2
         await items.aclose()
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_three_endpoints_one_may_be_away_and_another_lag(kind: str) -> None:
+    async def main() -> None:
+        endpoints = [with_history() for _ in range(3)]
+        merged = MergedEventSource([make(kind, endpoint) for endpoint in endpoints], 2)
+        first, second, third = endpoints
+        async with observed_from(merged, first, WATERMARK) as seen:
+            for number in range(100, 130):
+                for endpoint in endpoints:
+                    endpoint.publish(number)
+                    endpoint.reorder = endpoint.duplicate = True
+                third.away = number % 10 < 8
+                if number % 5 == 0:
+                    third.restart()
+                if number % 7 == 0:
+                    second.restart()
+                await asyncio.sleep(0.4)
+            third.away = True
+            third.restart()
+            for _ in range(30):
+                first.publish()
+                second.publish()
+                await asyncio.sleep(2)
+            await asyncio.sleep(25)
+            assert sorted(seen.numbers) == [*range(7), *range(100, 130)]
+            assert seen.covered == first.tip
 
     run(main())
 
