@@ -94,6 +94,8 @@ async def assemble(
     Raises `ConfigurationError` if something does not fit, `LedgerUnavailableError` if the endpoint is away.
     """
     clock = clock or ClusterClock()
+    # What is wrong on this machine is said before anybody else is asked.
+    load_configuration(settings.kubeconfig)
     ledger = ledger or settings.endpoints.open()
     try:
         reader = ContractReader(ledger, identity.roots)

@@ -120,12 +120,12 @@ def test_plain_http_is_for_development(environment: dict[str, str]) -> None:
 def test_a_wrong_setting_ends_the_process_with_one_sentence(
     environment: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    del environment["DAAS_STATE_DIR"]
+    del environment["DAAS_LISTENER_NAMESPACE"]
     assert main(environment) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.count("\n") == 1
-    assert "DAAS_STATE_DIR" in captured.err
+    assert "DAAS_LISTENER_NAMESPACE" in captured.err
 
 
 def test_the_process_needs_no_aws_setting_and_shows_no_trace(environment: dict[str, str]) -> None:
