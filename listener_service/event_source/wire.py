@@ -10,6 +10,7 @@ asked.
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -21,6 +22,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
 
 from k3s_daas.errors import ConfigurationError, LedgerUnavailableError
+
+# At debug level the package logs the handshake, with path and bearer token, and every message.
+_transport_log = logging.getLogger(f"{__name__}.transport")
+_transport_log.setLevel(logging.WARNING)
 
 PING_EVERY_S = 10.0
 PONG_WITHIN_S = 5.0
@@ -89,6 +94,7 @@ class WebSocketEndpoint:
                 max_queue=_MAX_UNREAD_FRAMES,
                 compression=None,
                 proxy=None,
+                logger=_transport_log,
             )
         except InvalidStatus as error:
             raise LedgerUnavailableError(f"the {self} {_refusal(error.response.status_code)}") from error

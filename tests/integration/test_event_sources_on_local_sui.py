@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -288,7 +289,10 @@ async def tls_server(directory: Path) -> AsyncGenerator[tuple[str, ssl.SSLContex
         yield f"wss://127.0.0.1:{port}", ssl.create_default_context(cadata=authority.pem.decode())
 
 
-async def test_a_certificate_and_a_token_are_needed_and_enough(tmp_path: Path) -> None:
+async def test_a_certificate_and_a_token_are_needed_and_enough(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
     async with tls_server(tmp_path) as (url, trusting):
         wire = await WebSocketEndpoint(url, bearer=lambda: "good", tls=trusting).open()
         await wire.send("heard")
@@ -297,6 +301,9 @@ async def test_a_certificate_and_a_token_are_needed_and_enough(tmp_path: Path) -
         with pytest.raises(LedgerUnavailableError, match="DAAS_SUI_WEBSOCKET_TOKEN_FILE") as refused:
             await WebSocketEndpoint(url, bearer=lambda: "not-the-one", tls=trusting).open()
         assert "not-the-one" not in str(refused.value)
+        # The server in this process logs what it is sent; our side must not.
+        ours = [record.getMessage() for record in caplog.records if record.name != "websockets.server"]
+        assert not [line for line in ours if "not-the-one" in line or "Bearer" in line or "heard" in line]
         with pytest.raises(LedgerUnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
             await WebSocketEndpoint(url, bearer=lambda: "good").open()
         careless = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -37,7 +37,7 @@ def test_the_container_has_what_the_listener_imports_and_no_aws_sdk() -> None:
     for path in (ROOT / "listener_service").rglob("*.py"):
         needed |= imported(path)
     third_party = needed - OURS - set(sys.stdlib_module_names)
-    assert third_party == {"cryptography", "kubernetes", "urllib3"}
+    assert third_party == {"cryptography", "kubernetes", "urllib3", "websockets"}
     assert third_party | {"grpclib", "pysui"} <= names
     assert not {"boto3", "chalice", "moto", "pytest"} & names
 
