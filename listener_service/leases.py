@@ -37,8 +37,9 @@ class Leases(Protocol):
 
     1. Of several `create` with one name exactly one succeeds, also across replicas; the others get
        `ObjectExistsError`.
-    2. `replace` succeeds only if the lease still has that `version`: else `ObjectChangedError`, or
-       `ObjectMissingError`. Labels and annotations that it does not name are gone.
+    2. `replace` succeeds only if the lease still has that `version`, else `ObjectChangedError`. One that was
+       deleted raises `ObjectMissingError`, or is there again: API servers let a PUT make a Lease. Labels and
+       annotations that it does not name are gone.
     3. `get` and `find` tell the state at a moment after they were called, `find` all of it.
     4. `remove` deletes what has the labels at some moment after it was called. Removing again is harmless.
     5. After a `KubeUnavailableError` of a writing call it may have taken effect, also later.

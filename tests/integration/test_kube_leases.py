@@ -117,9 +117,20 @@ async def test_a_lease_is_replaced_only_in_the_version_that_was_read(leases: Lea
     assert (changed.holder, changed.annotations, changed.labels) == ("", {}, {"a": "1"})
     with pytest.raises(ObjectChangedError):
         await leases.replace(replace(made, holder="late"))
-    with pytest.raises(ObjectMissingError):
-        await leases.replace(replace(made, name="absent"))
-    assert await leases.get("absent") is None
+
+
+async def test_replacing_what_was_deleted_makes_it_anew_or_fails(leases: Leases) -> None:
+    made = await leases.create(FULL)
+    await leases.remove({"a": "1"})
+    assert await leases.get("full") is None
+    try:
+        await leases.replace(made)
+    except ObjectMissingError:
+        assert await leases.get("full") is None
+    else:
+        assert await leases.get("full") is not None
+        with pytest.raises(ObjectChangedError):
+            await leases.replace(made)
 
 
 async def test_of_many_that_replace_one_version_one_succeeds(leases: Leases) -> None:

@@ -17,13 +17,15 @@ from listener_service.leases import Lease
 @dataclass
 class MemoryLeases:
     """`before` and `after` see each call (its name and the Lease's) and may raise; `after` means a lost
-    reply. `writes` counts what etcd would write.
+    reply. `recreates` is how kube-apiserver treats a PUT of a Lease that is gone. `writes` counts what etcd
+    would write.
     """
 
     now_ms: Callable[[], int]
     stored: dict[str, Lease] = field(default_factory=dict)
     before: Callable[[str, str], None] = lambda call, name: None
     after: Callable[[str, str], None] = lambda call, name: None
+    recreates: bool = False
     writes: int = 0
     calls: list[str] = field(default_factory=list)
 
@@ -59,11 +61,12 @@ class MemoryLeases:
     async def replace(self, lease: Lease) -> Lease:
         self._begin("replace", lease.name)
         known = self.stored.get(lease.name)
-        if known is None:
+        if known is None and not self.recreates:
             raise ObjectMissingError(404, lease.name)
-        if known.version != lease.version:
+        if known is not None and known.version != lease.version:
             raise ObjectChangedError(409, lease.name)
-        self._put(replace(lease, created_ms=known.created_ms))
+        created_ms = self.now_ms() // 1000 * 1000 if known is None else known.created_ms
+        self._put(replace(lease, created_ms=created_ms))
         self.after("replace", lease.name)
         return self.stored[lease.name]
 

@@ -213,6 +213,22 @@ def test_a_lease_that_is_deleted_ends_the_term() -> None:
     virtual_time.run(main())
 
 
+def test_a_deleted_lease_that_the_api_server_makes_anew_keeps_term_and_watermark() -> None:
+    async def main() -> None:
+        election = Election()
+        election.leases.recreates = True
+        first = await election.lead("one")
+        keeping = asyncio.create_task(election.replica("one").keep(first, lambda: 7))
+        await asyncio.sleep(6)
+        election.leases.stored.clear()
+        await asyncio.sleep(60)
+        assert election.leading == ["one"]
+        assert (election.lease.transitions, election.lease.annotations) == (0, {WATERMARK: "7"})
+        keeping.cancel()
+
+    virtual_time.run(main())
+
+
 def test_an_api_server_that_refuses_needs_a_person() -> None:
     async def main() -> None:
         election = Election()
