@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from k3s_daas.contract.reader import ContractReader
 from k3s_daas.errors import LedgerUnavailableError
+from listener_service.answered import answered
 from listener_service.claims import Claims
 from listener_service.clock import BoundedClock
 from listener_service.kube_objects import KubeError
@@ -49,4 +50,4 @@ class ClaimRemoval:
         left = self.claims.open_requests(minute)
         self.claims.close(minute, [key for key, answer_by_ms in left.items() if answer_by_ms < now])
         if left := self.claims.open_requests(minute):
-            self.claims.close(minute, await self.reader.answered(left))
+            self.claims.close(minute, await answered(self.reader, left))

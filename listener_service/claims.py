@@ -26,6 +26,7 @@ from k3s_daas.contract.events import ApiRequested
 from k3s_daas.errors import DaasError
 from k3s_daas.ids import from_hex, to_hex
 from k3s_daas.sui.ledger import ChainEvent
+from listener_service.answered import RequestKey
 from listener_service.backoff import Backoff
 from listener_service.clock import BoundedClock
 from listener_service.kube_objects import (
@@ -47,9 +48,6 @@ MINUTE = "daas.io/start-by-minute"
 _MINUTE_MS = 60_000
 # creationTimestamp is rounded down to whole seconds.
 _ROUNDING_MS = 1000
-
-RequestKey = tuple[bytes, bytes]
-"""Seal and request id."""
 
 
 class ClaimRefusedError(DaasError):

@@ -126,5 +126,7 @@ class ClusterClock:
     def _known(self) -> _Offset:
         # One attribute, read once: commands ask from threads of their own.
         if (offset := self._offset) is None:
-            raise TimeUnknownError("the API server has not told the time yet")
+            raise TimeUnknownError(
+                "no reply of the API server had a Date yet: look at what stands between it and the listener"
+            )
         return offset

@@ -24,6 +24,7 @@ from k3s_daas.errors import LedgerUnavailableError
 from k3s_daas.ids import request_id_text, to_hex
 from k3s_daas.sui.ledger import ChainEvent
 from listener_service import answers, passthrough
+from listener_service.answered import answered
 from listener_service.claim_removal import ClaimRemoval
 from listener_service.claims import Claim, Claimed, ClaimRefusedError, Claims
 from listener_service.clock import BoundedClock
@@ -244,7 +245,7 @@ class ListenerService:
         if self.claims.knows(key):
             return True
         try:
-            return bool(await self.reader.answered([key]))
+            return bool(await answered(self.reader, [key]))
         except LedgerUnavailableError:
             return False
 

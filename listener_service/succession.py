@@ -16,8 +16,9 @@ from k3s_daas.contract.reader import ContractReader
 from k3s_daas.errors import LedgerUnavailableError
 from k3s_daas.ids import request_id_text
 from listener_service import answers, passthrough
+from listener_service.answered import RequestKey, answered
 from listener_service.backoff import Backoff
-from listener_service.claims import Claim, RequestKey
+from listener_service.claims import Claim
 from listener_service.clock import BoundedClock
 from listener_service.leadership import NotLeadingError, Term
 from listener_service.logs import request_id_var
@@ -40,8 +41,8 @@ class Succession:
 
     async def settle_all(self, claims: Sequence[Claim]) -> None:
         """Each claim by itself; those that the chain shows answered are found together."""
-        answered = await self._answered(claims)
-        left = [claim for claim in claims if claim.key not in answered]
+        done = await self._answered(claims)
+        left = [claim for claim in claims if claim.key not in done]
         if claims:
             _log.info("claims of an earlier term", extra={"claims": len(claims), "open": len(left)})
         await asyncio.gather(*(self._settle_quietly(claim) for claim in left))
@@ -75,7 +76,7 @@ class Succession:
         while True:
             self.term.confirm()
             try:
-                return await self.reader.answered(claim.key for claim in claims)
+                return await answered(self.reader, (claim.key for claim in claims))
             except LedgerUnavailableError as error:
                 _log.warning("claims cannot be looked up, trying again", extra={"error": str(error)})
                 await self.clock.sleep(backoff.next_delay_s())
@@ -83,6 +84,6 @@ class Succession:
     async def _is_answered(self, key: RequestKey) -> bool:
         """No, if the chain cannot be asked: it ignores a second answer."""
         try:
-            return key in await self.reader.answered([key])
+            return key in await answered(self.reader, [key])
         except LedgerUnavailableError:
             return False

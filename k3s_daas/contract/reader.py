@@ -6,11 +6,12 @@ proven by its hash, whoever delivered it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from k3s_daas.bcs import Reader, Writer
 from k3s_daas.contract.addresses import GATEWAY_MODULE, dynamic_field_id, request_object_id
+from k3s_daas.contract.arguments import SharedRef
 from k3s_daas.contract.calls_command import (
     EXECUTE_FUNCTION,
     EXECUTE_PAYLOAD,
@@ -28,7 +29,6 @@ from k3s_daas.sui.ledger import ChainObject, ForgedReplyError, Ledger, SignedTra
 from k3s_daas.sui.transactions import DecodedTransaction, MoveCall, decode_transaction
 from k3s_daas.sui.type_tags import StructTag, TypeTag, parse_type_tag
 
-_OBJECTS_AT_ONCE = 50
 _SUI_FRAMEWORK = (2).to_bytes(32, "big")
 
 
@@ -95,20 +95,27 @@ class ContractReader:
     async def request(self, seal: bytes, request_id: bytes) -> RequestState | None:
         """A request of a seal, or None if the chain (as this endpoint knows it) has none."""
         object_id = request_object_id(self._roots.package_original, seal, request_id)
-        found = await self._ledger.get_object(object_id)
-        return None if found is None else self._request(found, seal, request_id)
+        key_type, value_type = self._type(GATEWAY_MODULE, "RequestKey"), self._type(GATEWAY_MODULE, "Request")
+        return _request(await self._field(object_id, key_type, value_type, seal), request_id)
 
-    async def answered(self, requests: Iterable[tuple[bytes, bytes]]) -> set[tuple[bytes, bytes]]:
-        """Those of the requests, (seal, request id), that the chain shows answered; many with one call."""
-        by_id = {request_object_id(self._roots.package_original, *key): key for key in requests}
-        ids, found = list(by_id), set[tuple[bytes, bytes]]()
-        for start in range(0, len(ids), _OBJECTS_AT_ONCE):
-            batch = ids[start : start + _OBJECTS_AT_ONCE]
-            for object_id, field in zip(batch, await self._ledger.get_objects(batch), strict=True):
-                seal, request_id = by_id[object_id]
-                if field is not None and self._request(field, seal, request_id).response is not None:
-                    found.add((seal, request_id))
-        return found
+    async def requests(self, wanted: Sequence[tuple[bytes, bytes]]) -> list[RequestState | None]:
+        """`request` for several pairs of seal and request id in one call, in their order."""
+        key_type, value_type = self._type(GATEWAY_MODULE, "RequestKey"), self._type(GATEWAY_MODULE, "Request")
+        found = await self._ledger.get_objects(
+            [request_object_id(self._roots.package_original, *pair) for pair in wanted]
+        )
+        return [
+            _request(_checked_field(one, key_type, value_type, seal), request_id)
+            for one, (seal, request_id) in zip(found, wanted, strict=True)
+        ]
+
+    async def shared(self, object_ids: Sequence[bytes]) -> list[SharedRef]:
+        """How transactions name these shared objects. `LedgerUnavailableError` if one of them is missing."""
+        found = await self._ledger.get_objects(object_ids)
+        for object_id, one in zip(object_ids, found, strict=True):
+            if one is None:
+                raise LedgerUnavailableError(f"the endpoint has no object {to_hex(object_id)}: it lags")
+        return [SharedRef.of(one) for one in found if one is not None]
 
     def request_payload(
         self, transaction: SignedTransaction, request_id: bytes, expected_hash: bytes
@@ -129,31 +136,14 @@ class ContractReader:
         """
         return _payload(transaction, _STORE, request_id, expected_hash)
 
-    def _request(self, found: ChainObject, seal: bytes, request_id: bytes) -> RequestState:
-        key_type, value_type = self._type(GATEWAY_MODULE, "RequestKey"), self._type(GATEWAY_MODULE, "Request")
-        request = RequestState.decode(_checked_field(found, key_type, value_type, seal))
-        if request.request_id != request_id:
-            raise ForgedReplyError("the endpoint sent another request than the one asked for")
-        return request
-
     async def _field(
         self, object_id: bytes, key_type: StructTag, value_type: StructTag, parent: bytes
     ) -> ChainObject | None:
         """The dynamic field at this id, checked to be a field of these types of `parent`."""
-        found = await self._ledger.get_object(object_id)
-        return None if found is None else _checked_field(found, key_type, value_type, parent)
+        return _checked_field(await self._ledger.get_object(object_id), key_type, value_type, parent)
 
     def _type(self, module: str, name: str) -> StructTag:
         return StructTag(self._roots.package_original, module, name)
-
-
-def _checked_field(
-    found: ChainObject, key_type: StructTag, value_type: StructTag, parent: bytes
-) -> ChainObject:
-    field_type = StructTag(_SUI_FRAMEWORK, "dynamic_field", "Field", (key_type, value_type))
-    if not _has_type(found, field_type) or found.owner.address != parent:
-        raise ForgedReplyError(f"the object {to_hex(found.id)} is not the field that has this id")
-    return found
 
 
 def _has_type(found: ChainObject, expected: TypeTag) -> bool:
@@ -161,6 +151,26 @@ def _has_type(found: ChainObject, expected: TypeTag) -> bool:
         return parse_type_tag(found.type_tag) == expected
     except ValueError:
         return False
+
+
+def _checked_field(
+    found: ChainObject | None, key_type: StructTag, value_type: StructTag, parent: bytes
+) -> ChainObject | None:
+    if found is None:
+        return None
+    field_type = StructTag(_SUI_FRAMEWORK, "dynamic_field", "Field", (key_type, value_type))
+    if not _has_type(found, field_type) or found.owner.address != parent:
+        raise ForgedReplyError(f"the object {to_hex(found.id)} is not the field that has this id")
+    return found
+
+
+def _request(found: ChainObject | None, request_id: bytes) -> RequestState | None:
+    if found is None:
+        return None
+    request = RequestState.decode(found)
+    if request.request_id != request_id:
+        raise ForgedReplyError("the endpoint sent another request than the one asked for")
+    return request
 
 
 def _payload(

@@ -255,6 +255,27 @@ async def test_who_lost_the_lead_before_the_claim_leaves_the_command_to_the_next
     assert world.leases.stored[LEASE].transitions == 1
 
 
+async def test_while_the_api_server_is_away_nothing_is_run_or_lost(
+    world: World, api: ScriptedApiServer
+) -> None:
+    first, first_event = world.command("DELETE", POD)
+    second, second_event = world.command("DELETE", f"{POD}-2")
+    async with listener(world, api) as running:
+        world.leases.away()
+        world.ledger.publish(first_event)
+        await until(lambda: "create" in world.leases.calls[-3:])
+        world.clock.boot_s += 11
+        await until(lambda: not running.term.is_current())
+        world.ledger.publish(second_event)
+        await quiet()
+        assert api.seen == []
+        assert world.answers() == {}
+        world.leases.back()
+        await until(lambda: len(world.answers()) == 2)
+    assert sorted(seen.target for seen in api.seen) == [POD, f"{POD}-2"]
+    assert {outcome(world, first)[0], outcome(world, second)[0]} == {200}
+
+
 async def test_the_watermark_waits_for_what_is_neither_answered_nor_claimed(
     world: World, api: ScriptedApiServer
 ) -> None:
