@@ -47,10 +47,11 @@ def websockets_from_environment(
         raise ConfigurationError(f"DAAS_EVENT_SOURCE is {kind!r}: give {' or '.join(KINDS)}")
     urls = [url.strip() for url in environment.get(_URL, "").split(",") if url.strip()]
     if kind == "grpc":
-        if urls:
-            raise ConfigurationError(
-                f"{_URL} is set, but events come over gRPC: set DAAS_EVENT_SOURCE=websocket, or remove it"
-            )
+        for name in (_URL, _TOKENS):
+            if environment.get(name, "").strip():
+                raise ConfigurationError(
+                    f"{name} is set, but events come over gRPC: set DAAS_EVENT_SOURCE=websocket, or remove it"
+                )
         return None
     if not urls:
         raise ConfigurationError(

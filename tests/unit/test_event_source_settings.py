@@ -87,6 +87,7 @@ def test_several_endpoints_need_more_than_half_of_them(tmp_path: Path) -> None:
     [
         (OWN_NODE, {"EVENT_SOURCE": "carrier-pigeon"}, "DAAS_EVENT_SOURCE"),
         (OWN_NODE, {"SUI_WEBSOCKET_URL": "wss://a.example"}, "DAAS_EVENT_SOURCE=websocket"),
+        (OWN_NODE, {"SUI_WEBSOCKET_TOKEN_FILE": "/nowhere"}, "DAAS_EVENT_SOURCE=websocket"),
         (OWN_NODE, {"EVENT_SOURCE": "websocket"}, "DAAS_SUI_WEBSOCKET_URL is not set"),
         (OWN_NODE, {"EVENT_SOURCE": "websocket", "SUI_WEBSOCKET_URL": "https://a.example"}, "no ws://"),
         (OWN_NODE, {"EVENT_SOURCE": "websocket", "SUI_WEBSOCKET_URL": "wss://a.example:0"}, "no ws://"),
