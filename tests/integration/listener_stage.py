@@ -189,7 +189,6 @@ class Stage:
             "DAAS_SINGLE_ENDPOINT": "development",
             "DAAS_EXECUTOR_KEY_FILE": str(keys / "executor.key"),
             "DAAS_SEALING_KEY_FILE": str(keys / "executor.sealing"),
-            "DAAS_LEASE_SECONDS": "2",
             "DAAS_LISTENER_NAMESPACE": LISTENER_NAMESPACE,
             "KUBECONFIG": str(self.kubeconfig),
             **changes,
@@ -250,12 +249,6 @@ class Process:
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
-
-    async def says(self, message: str, seconds: float = 20.0) -> None:
-        """Waits until it has logged the message."""
-        async with asyncio.timeout(seconds):
-            while message not in self.messages():  # noqa: ASYNC110  another process
-                await asyncio.sleep(0.01)
 
     async def end(self, number: signal.Signals) -> int:
         """Sends the signal to a process that still runs; its exit code."""

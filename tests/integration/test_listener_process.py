@@ -162,7 +162,7 @@ async def test_a_killed_listener_leaves_outcome_unknown_and_its_successor_runs_n
     chain: Stage,
 ) -> None:
     port = chain.listeners_port
-    async with chain.listener() as process:
+    async with chain.listener(DAAS_LEASE_SECONDS="2") as process:
         await chain.ask("GET", NAMESPACES)
         # It can still run commands, and cannot answer them any more.
         port.misbehaviour.update({"fail": {"ExecuteTransaction": {"status": "UNAVAILABLE"}}})
