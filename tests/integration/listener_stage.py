@@ -26,7 +26,7 @@ from infra.local.stack.chain import LISTENER_NAMESPACE, Bootstrap, Chain, Servic
 from infra.local.stack.cluster import prepare_cluster
 from infra.local.stack.kubeconfigs import token_kubeconfig
 from infra.local.stack.stack import compiled_contract
-from infra.local.sui.rpc.endpoint import Endpoint
+from infra.local.sui.rpc.port import Port
 from infra.local.sui.server import LocalSui
 from k3s_daas.attributes import parse_attributes
 from k3s_daas.bearer import mint
@@ -75,7 +75,7 @@ class Stage:
     directory: Path
 
     @property
-    def listeners_port(self) -> Endpoint:
+    def listeners_port(self) -> Port:
         """The port that the listener uses; tests themselves use another one."""
         return self.sui.endpoints[self.sui.grpc_ports[0]]
 
