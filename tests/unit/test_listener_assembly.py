@@ -136,6 +136,30 @@ async def test_an_api_server_whose_clock_is_behind_the_chains_is_refused(
     with pytest.raises(ConfigurationError, match=r"clock is 3\d s behind"):
         await listener.run(asyncio.Event())
     await listener.close()
+    assert leases.lead is not None
+    assert leases.lead["spec"]["holderIdentity"] == "", "somebody else may lead"
+
+
+async def test_while_another_one_leads_it_stands_by_and_ends_when_it_is_told(
+    settings: ListenerSettings, leases: ScriptedLeases
+) -> None:
+    world, ready, stop = World(), list[object](), asyncio.Event()
+    name = lease_name(world.roots, world.executor.address)
+    leases.stored[name] = {
+        "metadata": {"name": name, "resourceVersion": "1", "creationTimestamp": "2026-01-02T03:04:05Z"},
+        "spec": {"holderIdentity": "another", "leaseDurationSeconds": 15},
+    }
+    listener = await assembled(world, settings, ready)
+    running = asyncio.create_task(listener.run(stop))
+    await until(lambda: bool(ready))
+    [facts] = ready
+    assert isinstance(facts, dict)
+    assert facts["leading"] is False
+    assert world.ledger.listed_from == []
+    stop.set()
+    await asyncio.wait_for(running, 2)
+    await listener.close()
+    assert leases.stored[name]["spec"]["holderIdentity"] == "another"
 
 
 async def test_an_api_server_that_refuses_leases_is_a_sentence(
