@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None, *, open_ledger: OpenLedger = gr
             return up(StackOptions.parsed(options))
         if "local" in options:
             options.local(options.file)
+        elif "alone" in options:
+            asyncio.run(options.alone(options, open_ledger))
         else:
             asyncio.run(_run(options.run, options, open_ledger))
     except DaasError as error:

@@ -12,7 +12,7 @@ from k3s_daas.admin.amounts import format_amount, parse_amount, parse_duration, 
 from k3s_daas.admin.clusters import DUTIES
 from k3s_daas.admin.paying import DEFAULT_BUDGET
 from k3s_daas.admin.trust import parse_public_key
-from k3s_daas.cli import access_commands, cluster_commands, member_commands, package_commands
+from k3s_daas.cli import access_commands, cluster_commands, member_commands, package_commands, rbac_commands
 from k3s_daas.cli.session import (
     DEPLOYMENT_VARIABLE,
     ENDPOINT_VARIABLE,
@@ -37,6 +37,7 @@ def add_operator_commands(commands: Any) -> None:
     _members(commands, act)
     _access(commands, look, act)
     _roots(commands, look)
+    _rbac(commands)
     _keys(commands)
 
 
@@ -49,12 +50,7 @@ def _common() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
         default=environment.get(ENDPOINT_VARIABLE),
         help=f"Sui endpoint, gRPC: http(s)://host:port (default: ${ENDPOINT_VARIABLE})",
     )
-    look.add_argument(
-        "--deployment",
-        type=Path,
-        default=Path(environment.get(DEPLOYMENT_VARIABLE) or DEFAULT_DEPLOYMENT),
-        help=f"deployment file (default: ${DEPLOYMENT_VARIABLE}, else {DEFAULT_DEPLOYMENT})",
-    )
+    _deployment(look)
     consent = argparse.ArgumentParser(add_help=False, parents=[look])
     consent.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
     consent.add_argument("--yes", "-y", action="store_true", help="do not ask")
@@ -208,6 +204,41 @@ def _roots(commands: Any, look: argparse.ArgumentParser) -> None:
     roots.add_argument("--yes", "-y", action="store_true", help="do not ask")
 
 
+def _rbac(commands: Any) -> None:
+    environment = os.environ
+    rbac = _group(commands, "rbac", "whom the listener may impersonate in Kubernetes")
+    what = "make the listener's ClusterRole enumerate the owners of live seals and the roles"
+    sync = rbac.add_parser("sync", help=what, description=what)
+    sync.add_argument(
+        "--endpoint",
+        default=environment.get(rbac_commands.ENDPOINTS_VARIABLE) or environment.get(ENDPOINT_VARIABLE),
+        help="Sui endpoint, gRPC; several separated by commas with --quorum "
+        f"(${rbac_commands.ENDPOINTS_VARIABLE}, else ${ENDPOINT_VARIABLE})",
+    )
+    sync.add_argument(
+        "--quorum",
+        default=environment.get(rbac_commands.QUORUM_VARIABLE),
+        help=f"how many of several endpoints must say the same (${rbac_commands.QUORUM_VARIABLE})",
+    )
+    _deployment(sync)
+    sync.add_argument(
+        "--kubeconfig", type=Path, help="whose cluster ($KUBECONFIG, ~/.kube/config, else the pod's own)"
+    )
+    sync.add_argument(
+        "--install",
+        type=Path,
+        metavar="ROLES_FILE",
+        help="also apply namespace, service account and bindings; the file says each role's clusterRole",
+    )
+    sync.add_argument(
+        "--watch", type=_said(parse_duration), metavar="DURATION", help="do it again and again, this often"
+    )
+    sync.add_argument("--output", "-o", choices=["yaml"], help="print the manifests, and do nothing")
+    sync.add_argument("--dry-run", action="store_true", help="show what would change, and do nothing")
+    sync.add_argument("--yes", "-y", action="store_true", help="do not ask")
+    sync.set_defaults(alone=rbac_commands.run_sync)
+
+
 def _keys(commands: Any) -> None:
     key = _group(commands, "key", "signing keys in files")
     for verb, run in (("generate", member_commands.run_key_generate), ("show", member_commands.run_key_show)):
@@ -234,6 +265,15 @@ def _command(
     )
     parser.set_defaults(run=run)
     return parser
+
+
+def _deployment(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--deployment",
+        type=Path,
+        default=Path(os.environ.get(DEPLOYMENT_VARIABLE) or DEFAULT_DEPLOYMENT),
+        help=f"deployment file (default: ${DEPLOYMENT_VARIABLE}, else {DEFAULT_DEPLOYMENT})",
+    )
 
 
 def _file(parser: argparse.ArgumentParser) -> None:

@@ -21,6 +21,8 @@ REQUEST_PROCESSED = "K8sRequestProcessed"
 RESPONSE_IGNORED = "ResponseIgnored"
 REQUEST_TIMED_OUT = "RequestTimedOut"
 REQUESTS_RECLAIMED = "RequestsReclaimed"
+CLUSTER_CREATED = "ClusterCreated"
+SEAL_STAKED = "SealStaked"
 
 T = TypeVar("T")
 
@@ -219,6 +221,15 @@ _DECODERS: dict[str, Callable[[bytes], ContractEvent]] = {
 def event_type(package_original: bytes, name: str) -> str:
     """The type tag of one of the contract's events, as an `EventFilter` wants it."""
     return str(StructTag(package_original, EVENTS_MODULE, name))
+
+
+def first_ids(contents: bytes, count: int) -> list[bytes]:
+    """The ids that an event's BCS begins with, for callers that need no more of it.
+
+    Raises `WireFormatError`.
+    """
+    reader = Reader(contents)
+    return [reader.address() for _ in range(count)]
 
 
 def is_event(event: ChainEvent, package_original: bytes, name: str) -> bool:

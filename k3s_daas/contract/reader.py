@@ -74,10 +74,11 @@ class ContractReader:
     async def seal(self, seal: bytes) -> SealState | None:
         """A seal, or None if no seal of the contract has this id. It may belong to another cluster:
         compare."""
-        found = await self._ledger.get_object(seal)
-        if found is None or not _has_type(found, self._type("seal", "SealToken")):
-            return None
-        return SealState.decode(found)
+        return self._seal(await self._ledger.get_object(seal))
+
+    async def seals(self, wanted: Sequence[bytes]) -> list[SealState | None]:
+        """`seal` for several ids in one call, in their order."""
+        return [self._seal(found) for found in await self._ledger.get_objects(wanted)]
 
     async def grant(self, cluster: ClusterState, holder: bytes, role: str) -> GrantState | None:
         """The grant of a role to an address, or None."""
@@ -135,6 +136,11 @@ class ContractReader:
         `expected_hash` is the `response_hash` of event or object. Raises `WireFormatError` as above.
         """
         return _payload(transaction, _STORE, request_id, expected_hash)
+
+    def _seal(self, found: ChainObject | None) -> SealState | None:
+        if found is None or not _has_type(found, self._type("seal", "SealToken")):
+            return None
+        return SealState.decode(found)
 
     async def _field(
         self, object_id: bytes, key_type: StructTag, value_type: StructTag, parent: bytes

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from infra.kubernetes.rbac import SERVICE_ACCOUNT
 from infra.local.certificates import LocalAuthority
 from infra.local.kube.authentication import User
 from infra.local.kube.cluster import Cluster
 from infra.local.kube.server import ThreadedServer
 from infra.local.stack.cluster import prepare_cluster
 from infra.local.stack.kubeconfigs import token_kubeconfig
+from k3s_daas.admin.listener_rbac import SERVICE_ACCOUNT
 from listener_service.api_server import ApiCall, ApiServer, load_configuration
 from listener_service.clock import ClusterClock
 from listener_service.kube_objects import (

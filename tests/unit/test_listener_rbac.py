@@ -6,9 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from kubernetes.client import ApiClient, ApiException
+from kubernetes.client import ApiClient
 
-from infra.kubernetes.rbac import apply, listener_manifests
+from k3s_daas.admin.kube_cluster import KubeCluster, KubeClusterError
+from k3s_daas.admin.listener_rbac import listener_manifests
 from tests.unit.scripted_api_server import ScriptedReply, scripted_api_server
 
 OWNER = "sui:0x" + "ab" * 32
@@ -82,7 +83,7 @@ def test_each_role_is_bound_to_its_cluster_role() -> None:
 def test_manifests_are_applied_in_order_by_server_side_apply() -> None:
     with scripted_api_server() as api:
         client = ApiClient(api.configuration)
-        apply(client, listener_manifests("daas-system", [OWNER], ["viewer"]))
+        KubeCluster(client).apply(listener_manifests("daas-system", [OWNER], ["viewer"]))
         client.rest_client.close()
     assert [seen.target.partition("?")[0] for seen in api.seen] == [
         "/api/v1/namespaces/daas-system",
@@ -104,8 +105,7 @@ def test_a_refusal_by_the_cluster_is_raised() -> None:
     with scripted_api_server() as api:
         api.reply = lambda _: ScriptedReply(403, body=b'{"kind":"Status"}')
         client = ApiClient(api.configuration)
-        with pytest.raises(ApiException) as caught:
-            apply(client, listener_manifests("daas-system", [OWNER], []))
+        with pytest.raises(KubeClusterError, match="refuses Namespace daas-system: 403"):
+            KubeCluster(client).apply(listener_manifests("daas-system", [OWNER], []))
         client.rest_client.close()
-    assert caught.value.status == 403
     assert len(api.seen) == 1

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import urllib3
-from kubernetes import client, config
+from kubernetes import client
 
-from infra.kubernetes.rbac import apply, listener_manifests
 from infra.local.stack.kubeconfigs import token_kubeconfig
 from infra.local.stack.processes import StackError
 from infra.local.stack.roles import CLUSTER_ROLES
+from k3s_daas.admin.kube_cluster import KubeCluster, KubeClusterError, connect
+from k3s_daas.admin.listener_rbac import SERVICE_ACCOUNT, listener_manifests
+from k3s_daas.errors import ConfigurationError
 
-SERVICE_ACCOUNT = "daas-listener"
 TOKEN_SECONDS = 7 * 24 * 3600
 _PATIENCE_S = 5
 
@@ -43,8 +44,10 @@ def prepare_cluster(admin: Path, namespace: str, owners: Sequence[str], target: 
     """
     api = _connect(admin)
     try:
-        apply(api, listener_manifests(namespace, list(owners), CLUSTER_ROLES))
+        KubeCluster(api).apply(listener_manifests(namespace, list(owners), CLUSTER_ROLES))
         token = _service_account_token(api, namespace)
+    except KubeClusterError as error:
+        raise StackError(f"{admin}: {error}") from None
     except urllib3.exceptions.HTTPError as error:
         raise _unreachable(admin, error) from None
     except client.ApiException as error:
@@ -58,12 +61,9 @@ def prepare_cluster(admin: Path, namespace: str, owners: Sequence[str], target: 
 
 def _connect(admin: Path) -> Any:
     try:
-        return config.new_client_from_config(config_file=str(admin))
-    except (config.ConfigException, OSError) as error:
-        raise StackError(f"the kubeconfig {admin} cannot be used: {error}") from None
-    except Exception as error:  # noqa: BLE001 - whatever the package's parsers raise for a file that is none
-        # Without the cause: a parser's message quotes what it parsed.
-        raise StackError(f"{admin} is no kubeconfig file ({type(error).__name__})") from None
+        return connect(admin)
+    except ConfigurationError as error:
+        raise StackError(str(error)) from None
 
 
 def _unreachable(admin: Path, error: urllib3.exceptions.HTTPError) -> StackError:

@@ -9,12 +9,12 @@ begins with `system:` ever gets in.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from k3s_daas.discovery import DISCOVERY_USER
+from k3s_daas.ids import to_hex
 
 Manifest = dict[str, Any]
 
@@ -22,23 +22,12 @@ SERVICE_ACCOUNT = "daas-listener"
 IMPERSONATOR = "daas-listener-impersonator"
 OWN_OBJECTS = "daas-listener-own-objects"
 KEYS_SECRET = "daas-listener-keys"  # noqa: S105  the name of a Secret
-FIELD_MANAGER = "daas"
 EXTRA_KEYS = ("daas.io/seal", "daas.io/request-id")
 
 _RBAC = "rbac.authorization.k8s.io"
 _LABELS = {"app.kubernetes.io/part-of": "k3s-daas", "app.kubernetes.io/managed-by": "daas"}
 _OWNER = re.compile(r"sui:0x[0-9a-f]{64}", re.ASCII)
 _ROLE = re.compile(r"[a-z0-9-]{1,63}", re.ASCII)
-
-# Where each kind that we apply lives: the server's own paths, so that no discovery is needed.
-_PATHS = {
-    "Namespace": "/api/v1/namespaces",
-    "ServiceAccount": "/api/v1/namespaces/{namespace}/serviceaccounts",
-    "Role": f"/apis/{_RBAC}/v1/namespaces/{{namespace}}/roles",
-    "RoleBinding": f"/apis/{_RBAC}/v1/namespaces/{{namespace}}/rolebindings",
-    "ClusterRole": f"/apis/{_RBAC}/v1/clusterroles",
-    "ClusterRoleBinding": f"/apis/{_RBAC}/v1/clusterrolebindings",
-}
 
 
 def listener_manifests(
@@ -51,19 +40,13 @@ def listener_manifests(
     Raises `ValueError` for a name that is none of ours: nobody else may ever be impersonated.
     """
     bindings = dict(roles) if isinstance(roles, Mapping) else dict.fromkeys(roles, "view")
-    for owner in owners:
-        if not _OWNER.fullmatch(owner):
-            raise ValueError(f"{owner!r} is not the user name of a seal's owner (sui:0x and 64 hex digits)")
-    for role in bindings:
-        if not _ROLE.fullmatch(role):
-            raise ValueError(f"{role!r} is not the name of a role (1 to 63 of a-z, 0-9 and -)")
     account = {"kind": "ServiceAccount", "name": SERVICE_ACCOUNT, "namespace": namespace}
     return [
         _manifest("v1", "Namespace", namespace),
         _manifest("v1", "ServiceAccount", SERVICE_ACCOUNT, namespace=namespace),
         _own_objects(namespace),
         _own_objects_binding(namespace, account),
-        _impersonator(owners, bindings),
+        impersonator(owners, bindings),
         _binding(IMPERSONATOR, IMPERSONATOR, account),
         _binding(
             "daas-discovery", "system:discovery", {"kind": "User", "apiGroup": _RBAC, "name": DISCOVERY_USER}
@@ -79,33 +62,39 @@ def listener_manifests(
     ]
 
 
+def impersonator(owners: Iterable[str], roles: Iterable[str]) -> Manifest:
+    """The ClusterRole of whom the listener may impersonate: users `owners`, and the groups of `roles`.
+
+    Raises `ValueError` as `listener_manifests` does. An empty `resourceNames` would mean everybody, so a rule
+    without names is left out.
+    """
+    users, groups = sorted(set(owners)), sorted({role_group(role) for role in _checked_roles(roles)})
+    for owner in users:
+        if not _OWNER.fullmatch(owner):
+            raise ValueError(f"{owner!r} is not the user name of a seal's owner (sui:0x and 64 hex digits)")
+    rules = [_impersonate("", ["users"], [DISCOVERY_USER, *users])]
+    if groups:
+        rules.append(_impersonate("", ["groups"], groups))
+    extras = _impersonate("authentication.k8s.io", [f"userextras/{key}" for key in EXTRA_KEYS])
+    return {**_manifest(f"{_RBAC}/v1", "ClusterRole", IMPERSONATOR), "rules": [*rules, extras]}
+
+
+def _checked_roles(roles: Iterable[str]) -> list[str]:
+    found = list(roles)
+    for role in found:
+        if not _ROLE.fullmatch(role):
+            raise ValueError(f"{role!r} is not the name of a role (1 to 63 of a-z, 0-9 and -)")
+    return found
+
+
+def owner_user(address: bytes) -> str:
+    """The Kubernetes user of a seal's owner (32 bytes)."""
+    return f"sui:{to_hex(address)}"
+
+
 def role_group(role: str) -> str:
     """The Kubernetes group of a role's holders."""
     return f"daas:role:{role}"
-
-
-def apply(api: Any, manifests: Iterable[Manifest]) -> None:
-    """Applies the manifests by server-side apply. `api` is a `kubernetes.client.ApiClient`.
-
-    Raises `kubernetes.client.ApiException` if the cluster refuses, `urllib3.exceptions.HTTPError` if it
-    cannot be reached.
-    """
-    for manifest in manifests:
-        metadata = manifest["metadata"]
-        collection = _PATHS[manifest["kind"]].format(namespace=metadata.get("namespace", ""))
-        request = api.param_serialize(
-            method="PATCH",
-            resource_path=f"{collection}/{metadata['name']}",
-            # Ours by name: a field that somebody edited by hand is taken back.
-            query_params=[("fieldManager", FIELD_MANAGER), ("force", "true")],
-            header_params={"Content-Type": "application/apply-patch+yaml", "Accept": "application/json"},
-            # JSON is YAML; as text, because the client would not encode this content type.
-            body=json.dumps(manifest),
-            auth_settings=["BearerToken"],
-        )
-        response = api.call_api(*request)
-        response.read()
-        api.response_deserialize(response, {})
 
 
 def _own_objects(namespace: str) -> Manifest:
@@ -132,16 +121,6 @@ def _own_objects_binding(namespace: str, account: Manifest) -> Manifest:
         "roleRef": {"apiGroup": _RBAC, "kind": "Role", "name": OWN_OBJECTS},
         "subjects": [account],
     }
-
-
-def _impersonator(owners: Sequence[str], roles: Iterable[str]) -> Manifest:
-    """An empty `resourceNames` would mean everybody, so a rule without names is left out."""
-    rules = [_impersonate("", ["users"], [DISCOVERY_USER, *sorted(set(owners))])]
-    groups = sorted({role_group(role) for role in roles})
-    if groups:
-        rules.append(_impersonate("", ["groups"], groups))
-    extras = _impersonate("authentication.k8s.io", [f"userextras/{key}" for key in EXTRA_KEYS])
-    return {**_manifest(f"{_RBAC}/v1", "ClusterRole", IMPERSONATOR), "rules": [*rules, extras]}
 
 
 def _impersonate(group: str, resources: list[str], names: list[str] | None = None) -> Manifest:
