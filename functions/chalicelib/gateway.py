@@ -39,6 +39,7 @@ from chalicelib.sweeper import Sweep, Sweeper
 from chalicelib.tally import CommandTally
 from chalicelib.unsupported import refuse_unsupported
 from chalicelib.waiting import Answer, AnswerWaiter
+from chalicelib.windows import Windows
 from k3s_daas.attributes import RequestAttributes, parse_attributes
 from k3s_daas.bearer import BearerToken, verify
 from k3s_daas.blobs.store import BlobStore
@@ -87,6 +88,7 @@ class Gateway:
         store: RequestStore,
         signer: TransactionSigner,
         parking_keys: ParkingKeys,
+        windows: Windows,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         log: Log = log_to_stderr,
         blobs: BlobStore | None = None,
@@ -95,6 +97,7 @@ class Gateway:
         self._roots = roots
         self._loop = loop
         self._store = store
+        self._windows = windows
         self._signer = signer
         self._now_ms = now_ms
         self._log = log

@@ -21,6 +21,7 @@ from chalicelib.loop import EventLoopThread
 from chalicelib.parking_keys import ParkingKeys
 from chalicelib.settings import GatewaySettings, settings_from_environment
 from chalicelib.trust_roots import PARAMETER, load_roots
+from chalicelib.windows import DynamoDbWindows
 from k3s_daas.blobs.ipfs import IpfsBlobStore
 from k3s_daas.blobs.s3 import S3BlobStore
 from k3s_daas.blobs.store import BlobStore
@@ -91,7 +92,7 @@ def build_gateway(settings: GatewaySettings, log: Log = log_to_stderr) -> Gatewa
         signer = KmsSigner(kms, settings.kms_key_id)
         parking_keys = _parking_keys(kms, settings.parking_key_id)
         blobs = _blob_store(session, settings)
-        store = DynamoDbRequestStore(session.client("dynamodb", config=CLIENT_CONFIG), settings.request_table)
+        dynamodb = session.client("dynamodb", config=CLIENT_CONFIG)
     except (NoRegionError, NoCredentialsError) as error:
         raise ConfigurationError(f"The AWS_* settings are incomplete: {error}") from None
     except ClientError as error:
@@ -112,9 +113,10 @@ def build_gateway(settings: GatewaySettings, log: Log = log_to_stderr) -> Gatewa
         roots=roots,
         ledger=settings.endpoints.open(_endpoint_log(log)),
         loop=EventLoopThread(),
-        store=store,
+        store=DynamoDbRequestStore(dynamodb, settings.request_table),
         signer=signer,
         parking_keys=parking_keys,
+        windows=DynamoDbWindows(dynamodb, settings.request_table),
         log=log,
         blobs=blobs,
     )

@@ -13,6 +13,7 @@ Guarantees:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -50,7 +51,12 @@ class Windows(Protocol):
 class DynamoDbWindows:
     """`Windows` in the gateway's table; used by many request threads at once."""
 
-    def __init__(self, client: DynamoDBClient, table: str, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        client: DynamoDBClient,
+        table: str,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
         self._client = client
         self._table = table
         self._now_ms = now_ms

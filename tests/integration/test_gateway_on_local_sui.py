@@ -21,6 +21,7 @@ from chalicelib.parking_keys import ParkingKeys
 from chalicelib.routes import create_app
 from chalicelib.settings import GatewaySettings
 from chalicelib.trust_roots import RootsFile
+from chalicelib.windows import DynamoDbWindows
 from moto import mock_aws
 
 from infra.local.aws import create_parking_key, create_request_table, create_signing_key
@@ -196,6 +197,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             store=DynamoDbRequestStore(dynamodb, "requests"),
             signer=services.gateway,
             parking_keys=ParkingKeys.from_kms(kms, create_parking_key(kms)),
+            windows=DynamoDbWindows(dynamodb, "requests"),
             log=logged.append,
         )
         yield Stage(sui, sui_loop, chain, services, keys, executor, gateway, logged)

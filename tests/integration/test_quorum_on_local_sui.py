@@ -24,6 +24,7 @@ from chalicelib.parking_keys import ParkingKeys
 from chalicelib.routes import create_app
 from chalicelib.settings import GatewaySettings
 from chalicelib.trust_roots import RootsFile
+from chalicelib.windows import DynamoDbWindows
 from moto import mock_aws
 
 from infra.local.aws import create_parking_key, create_request_table
@@ -100,6 +101,7 @@ async def one_gateway(chain: Stage, *, admission_ttl_ms: int = 1_000) -> AsyncGe
             store=DynamoDbRequestStore(dynamodb, "requests"),
             signer=chain.services.gateway,
             parking_keys=ParkingKeys.from_kms(kms, create_parking_key(kms)),
+            windows=DynamoDbWindows(dynamodb, "requests"),
             log=lambda line: None,
         )
         yield OneGateway(gateway, ledger, chain)

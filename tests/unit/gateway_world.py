@@ -26,6 +26,7 @@ from chalicelib.request_store import RequestStore
 from chalicelib.routes import create_app
 from chalicelib.settings import GatewaySettings
 from chalicelib.trust_roots import RootsFile
+from chalicelib.windows import DynamoDbWindows
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from infra.local.aws import create_request_table, create_signing_key
@@ -207,6 +208,14 @@ class LocalAws:
         one_at_a_time(self.dynamodb)
         create_request_table(self.dynamodb, TABLE)
         self.signer = KmsSigner(kms, create_signing_key(kms))
+        self._tables = 0
+
+    def new_table(self) -> str:
+        """An empty one."""
+        self._tables += 1
+        name = f"{TABLE}-{self._tables}"
+        create_request_table(self.dynamodb, name)
+        return name
 
 
 class World:
@@ -254,6 +263,8 @@ class World:
             signer=wrap_signer(self.signer),
             # Its own: worlds share the table, and the same request may be parked in another one.
             parking_keys=self.parking_keys,
+            # Of its own likewise: worlds have the same seal and the same source.
+            windows=DynamoDbWindows(aws.dynamodb, aws.new_table(), self.now_ms),
             blobs=blobs,
             now_ms=self.now_ms,
             log=self.logged.append,
