@@ -107,16 +107,25 @@ class DeadlineSettings:
                 f"({self.parked_life_ms}): a token must outlive the retries of its request"
             )
 
-    def check_policy(self, *, max_start_ms: int, max_finish_ms: int, max_answer_ms: int) -> None:
-        """``ConfigurationError`` if the cluster's policy on chain would refuse these times."""
+    def check_policy(
+        self, *, max_start_ms: int, max_finish_ms: int, max_answer_ms: int, clock_margin_ms: int
+    ) -> None:
+        """``ConfigurationError`` if the cluster's policy on chain would refuse these times.
+
+        They count from API Gateway's clock, the contract's limits from the chain's, which may be behind it by
+        ``clock_margin_ms``: without that room in the policy, every command may be refused on chain.
+        """
         answer_within_ms = self.finish_within_ms + self.answer_after_finish_ms
         for name, value, limit in (
             ("start_within_ms", self.start_within_ms, max_start_ms),
             ("finish_within_ms", self.finish_within_ms, max_finish_ms),
             ("finish_within_ms + answer_after_finish_ms", answer_within_ms, max_answer_ms),
         ):
-            if value > limit:
-                raise ConfigurationError(f"{name} is {value}, and the cluster's policy allows {limit}")
+            if value + clock_margin_ms > limit:
+                raise ConfigurationError(
+                    f"{name} is {value}, and the cluster's policy allows {limit}: it must allow "
+                    f"{clock_margin_ms} ms more, by which clocks may differ"
+                )
 
     def _require_order(self, shorter: str, longer: str) -> None:
         short, long = getattr(self, shorter), getattr(self, longer)

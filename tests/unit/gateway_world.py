@@ -20,6 +20,7 @@ from typing import Any
 import boto3
 from chalicelib.dynamodb_store import DynamoDbRequestStore
 from chalicelib.gateway import Gateway
+from chalicelib.leftovers import DynamoDbLeftovers
 from chalicelib.loop import EventLoopThread
 from chalicelib.parking_keys import ParkingKeys
 from chalicelib.request_store import RequestStore
@@ -45,6 +46,7 @@ from k3s_daas.contract.objects import (
     SessionState,
     UsageState,
 )
+from k3s_daas.contract.usage import MINUTE_MS
 from k3s_daas.deadlines import DeadlineSettings
 from k3s_daas.envelope import RequestEnvelope, ResponseEnvelope
 from k3s_daas.payload import join, payload_hash, split
@@ -253,6 +255,7 @@ class World:
         )
         self.logged: list[str] = []
         self.ahead_ms = 0
+        self.stopped_at_ms: int | None = None
         self.loop = EventLoopThread()
         self.gateway = Gateway(
             settings=self.settings,
@@ -265,6 +268,7 @@ class World:
             parking_keys=self.parking_keys,
             # Of its own likewise: worlds have the same seal and the same source.
             windows=DynamoDbWindows(aws.dynamodb, aws.new_table(), self.now_ms),
+            leftovers=DynamoDbLeftovers(aws.dynamodb, TABLE),
             blobs=blobs,
             now_ms=self.now_ms,
             log=self.logged.append,
@@ -277,8 +281,12 @@ class World:
         self.loop.close()
 
     def now_ms(self) -> int:
-        """The gateway's clock; a test lets time pass by setting it ahead."""
-        return now_ms() + self.ahead_ms
+        """The gateway's clock; a test lets time pass by setting it ahead, or stops it."""
+        return (now_ms() if self.stopped_at_ms is None else self.stopped_at_ms) + self.ahead_ms
+
+    def stop_clock_early_in_a_minute(self) -> None:
+        """For what counts by minutes: however slow the machine is, the next one does not begin."""
+        self.stopped_at_ms = now_ms() // MINUTE_MS * MINUTE_MS + MINUTE_MS // 6
 
     def token(self, **changes: Any) -> str:
         """A fresh token; `changes` override the arguments of `mint`."""

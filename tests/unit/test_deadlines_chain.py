@@ -63,6 +63,26 @@ def test_contradictions_in_the_environment_stop_the_start() -> None:
 
 def test_the_cluster_policy_must_allow_the_times() -> None:
     settings = DeadlineSettings()
-    settings.check_policy(max_start_ms=24_000, max_finish_ms=240_000, max_answer_ms=840_000)
+    settings.check_policy(
+        max_start_ms=24_000, max_finish_ms=240_000, max_answer_ms=840_000, clock_margin_ms=0
+    )
     with pytest.raises(ConfigurationError, match=r"answer_after_finish_ms is 840000.*839999"):
-        settings.check_policy(max_start_ms=24_000, max_finish_ms=240_000, max_answer_ms=839_999)
+        settings.check_policy(
+            max_start_ms=24_000, max_finish_ms=240_000, max_answer_ms=839_999, clock_margin_ms=0
+        )
+
+
+@pytest.mark.parametrize(
+    ("short", "name"),
+    [
+        ("max_start_ms", "start_within_ms"),
+        ("max_finish_ms", "finish_within_ms"),
+        ("max_answer_ms", "answer_after_finish_ms"),
+    ],
+)
+def test_the_policy_must_leave_room_for_clocks_that_differ(short: str, name: str) -> None:
+    limits = {"max_start_ms": 29_000, "max_finish_ms": 245_000, "max_answer_ms": 845_000}
+    DeadlineSettings().check_policy(**limits, clock_margin_ms=5_000)
+    limits[short] -= 1
+    with pytest.raises(ConfigurationError, match=rf"{name} is .*5000 ms more"):
+        DeadlineSettings().check_policy(**limits, clock_margin_ms=5_000)
