@@ -247,6 +247,7 @@ class Gateway:
             max_start_ms=policy.max_start_ms,
             max_finish_ms=policy.max_finish_ms,
             max_answer_ms=policy.max_answer_ms,
+            clock_margin_ms=CLOCK_MARGIN_MS,
         )
         on_chain = admit(
             state,
@@ -265,7 +266,6 @@ class Gateway:
             raise admitted.refusal
         sealed = seal_command(admitted, self._settings, self._now_ms(), self._blobs)
         journey.request_id = sealed.request_id
-            clock_margin_ms=CLOCK_MARGIN_MS,
         reservation = self._store.reserve(self._parking.new_request(admitted, sealed, place))
         self._tally.add(admitted.seal, admitted.deposit)
 
