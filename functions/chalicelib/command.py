@@ -15,7 +15,7 @@ from k3s_daas.bearer import BearerToken
 from k3s_daas.blobs.store import BlobStore
 from k3s_daas.contract.attributes import OnChainAttributes
 from k3s_daas.contract.calls import Command, execute_command
-from k3s_daas.contract.usage import command_deposit
+from k3s_daas.contract.usage import command_deposit, kept_ms
 from k3s_daas.deadlines import Deadlines
 from k3s_daas.envelope import RequestEnvelope
 from k3s_daas.ids import new_request_id
@@ -52,6 +52,14 @@ class AdmittedCommand:
         """MIST that the contract counts against the seal's day."""
         assert self.state.seal is not None, "admission refuses a token without a seal"
         return command_deposit(self.state.seal.role, self.on_chain)
+
+    @property
+    def kept_ms(self) -> int:
+        """How long the request stays on chain after its answer, at most."""
+        assert self.state.seal is not None, "admission refuses a token without a seal"
+        cluster = self.state.cluster
+        priority = cluster.roles[self.state.seal.role].priority
+        return kept_ms(cluster.policy, priority, is_read=self.attributes.is_read)
 
 
 @dataclass(frozen=True)

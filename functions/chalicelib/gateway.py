@@ -22,9 +22,11 @@ from chalicelib.fate import Fate, find_fate
 from chalicelib.gas import balance_metric
 from chalicelib.http_request import GatewayRequest
 from chalicelib.journey import Journey, Log, log_to_stderr, where
+from chalicelib.leftovers import Leftovers
 from chalicelib.loop import EventLoopThread
 from chalicelib.parking import Parking, PendingCommand
 from chalicelib.parking_keys import ParkingKeys
+from chalicelib.reclaim import Reclaimed, Reclaimer
 from chalicelib.replies import GatewayReply, status_of, status_reply
 from chalicelib.request_store import RequestStore
 from chalicelib.sealing_keys import SealingKeys
@@ -89,6 +91,7 @@ class Gateway:
         signer: TransactionSigner,
         parking_keys: ParkingKeys,
         windows: Windows,
+        leftovers: Leftovers,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         log: Log = log_to_stderr,
         blobs: BlobStore | None = None,
@@ -126,6 +129,17 @@ class Gateway:
             now_ms=now_ms,
             log=log,
         )
+        self._reclaimer = Reclaimer(
+            leftovers=leftovers,
+            ledger=ledger,
+            reader=reader,
+            chain=self._chain,
+            loop=loop,
+            signer=signer,
+            roots=roots,
+            gas_budget=settings.gas_budget,
+            log=log,
+        )
         self._waiter = AnswerWaiter(
             ledger, reader, executor=settings.executor, executor_key=roots.executors[settings.executor]
         )
@@ -148,6 +162,10 @@ class Gateway:
     def sweep(self) -> Sweep:
         """Go on with what functions that died have left; for a schedule. See `sweeper`."""
         return self._sweeper.sweep()
+
+    def reclaim(self) -> Reclaimed:
+        """Take finished requests off the chain; for a schedule. See `reclaim`."""
+        return self._reclaimer.reclaim()
 
     def report_balance(self, function_name: str) -> None:
         """Log what this gateway's address can still pay with; for a schedule. Raises LedgerError."""

@@ -53,6 +53,7 @@ PREDECESSORS: dict[RequestState, tuple[RequestState, ...]] = {
 class NewRequest:
     """What is known when a command is reserved. Times are Unix ms.
 
+    `due_ms` is when its request can be taken off the chain at the latest (see `leftovers`).
     `wrapped_reply_key` is the private half of the key that its answer is sealed for, encrypted for this store
     (see `parking_keys`); it is empty for a command that is never parked.
     """
@@ -63,6 +64,7 @@ class NewRequest:
     start_by_ms: int
     finish_by_ms: int
     answer_by_ms: int
+    due_ms: int
     wrapped_reply_key: bytes = b""
 
 
@@ -116,7 +118,8 @@ class RequestStore(Protocol):
     6. Only what is public on chain anyway is stored, plus signatures over it, plus the reply key wrapped
        under a key that the store does not have: no token, no body, no query. The wrapped key is gone from
        the item with the write that answers, refuses or expires it.
-    7. A record may vanish a day after `answer_by`, never before. It is never reused for another command.
+    7. A record may vanish 40 days after `answer_by`, or a day after nothing of its command is on chain any
+       more (`leftovers`), never before. It is never reused for another command.
     8. `adopt` succeeds at most once for each `park` that returned, whoever calls and however many at once,
        and only before `until_ms`. It raises the fence: who parked the record can write it no more.
     9. `park` returns only if the next `adopt` of that place can find the record. A place holds one parked

@@ -17,6 +17,7 @@ from chalicelib.dynamodb_store import DynamoDbRequestStore
 from chalicelib.errors import NotConfiguredError, ParametersUnavailableError, SigningUnavailableError
 from chalicelib.gateway import Gateway
 from chalicelib.journey import Log, log_to_stderr
+from chalicelib.leftovers import DynamoDbLeftovers
 from chalicelib.loop import EventLoopThread
 from chalicelib.parking_keys import ParkingKeys
 from chalicelib.settings import GatewaySettings, settings_from_environment
@@ -117,6 +118,7 @@ def build_gateway(settings: GatewaySettings, log: Log = log_to_stderr) -> Gatewa
         signer=signer,
         parking_keys=parking_keys,
         windows=DynamoDbWindows(dynamodb, settings.request_table),
+        leftovers=DynamoDbLeftovers(dynamodb, settings.request_table),
         log=log,
         blobs=blobs,
     )

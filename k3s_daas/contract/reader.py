@@ -6,10 +6,12 @@ proven by its hash, whoever delivered it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from k3s_daas.bcs import Reader, Writer
 from k3s_daas.contract.addresses import GATEWAY_MODULE, dynamic_field_id, request_object_id
+from k3s_daas.contract.arguments import SharedRef
 from k3s_daas.contract.calls_command import (
     EXECUTE_FUNCTION,
     EXECUTE_PAYLOAD,
@@ -94,13 +96,26 @@ class ContractReader:
         """A request of a seal, or None if the chain (as this endpoint knows it) has none."""
         object_id = request_object_id(self._roots.package_original, seal, request_id)
         key_type, value_type = self._type(GATEWAY_MODULE, "RequestKey"), self._type(GATEWAY_MODULE, "Request")
-        found = await self._field(object_id, key_type, value_type, seal)
-        if found is None:
-            return None
-        request = RequestState.decode(found)
-        if request.request_id != request_id:
-            raise ForgedReplyError("the endpoint sent another request than the one asked for")
-        return request
+        return _request(await self._field(object_id, key_type, value_type, seal), request_id)
+
+    async def requests(self, wanted: Sequence[tuple[bytes, bytes]]) -> list[RequestState | None]:
+        """`request` for several pairs of seal and request id in one call, in their order."""
+        key_type, value_type = self._type(GATEWAY_MODULE, "RequestKey"), self._type(GATEWAY_MODULE, "Request")
+        found = await self._ledger.get_objects(
+            [request_object_id(self._roots.package_original, *pair) for pair in wanted]
+        )
+        return [
+            _request(_checked_field(one, key_type, value_type, seal), request_id)
+            for one, (seal, request_id) in zip(found, wanted, strict=True)
+        ]
+
+    async def shared(self, object_ids: Sequence[bytes]) -> list[SharedRef]:
+        """How transactions name these shared objects. `LedgerUnavailableError` if one of them is missing."""
+        found = await self._ledger.get_objects(object_ids)
+        for object_id, one in zip(object_ids, found, strict=True):
+            if one is None:
+                raise LedgerUnavailableError(f"the endpoint has no object {to_hex(object_id)}: it lags")
+        return [SharedRef.of(one) for one in found if one is not None]
 
     def request_payload(
         self, transaction: SignedTransaction, request_id: bytes, expected_hash: bytes
@@ -125,13 +140,7 @@ class ContractReader:
         self, object_id: bytes, key_type: StructTag, value_type: StructTag, parent: bytes
     ) -> ChainObject | None:
         """The dynamic field at this id, checked to be a field of these types of `parent`."""
-        found = await self._ledger.get_object(object_id)
-        if found is None:
-            return None
-        field_type = StructTag(_SUI_FRAMEWORK, "dynamic_field", "Field", (key_type, value_type))
-        if not _has_type(found, field_type) or found.owner.address != parent:
-            raise ForgedReplyError(f"the object {to_hex(object_id)} is not the field that has this id")
-        return found
+        return _checked_field(await self._ledger.get_object(object_id), key_type, value_type, parent)
 
     def _type(self, module: str, name: str) -> StructTag:
         return StructTag(self._roots.package_original, module, name)
@@ -142,6 +151,26 @@ def _has_type(found: ChainObject, expected: TypeTag) -> bool:
         return parse_type_tag(found.type_tag) == expected
     except ValueError:
         return False
+
+
+def _checked_field(
+    found: ChainObject | None, key_type: StructTag, value_type: StructTag, parent: bytes
+) -> ChainObject | None:
+    if found is None:
+        return None
+    field_type = StructTag(_SUI_FRAMEWORK, "dynamic_field", "Field", (key_type, value_type))
+    if not _has_type(found, field_type) or found.owner.address != parent:
+        raise ForgedReplyError(f"the object {to_hex(found.id)} is not the field that has this id")
+    return found
+
+
+def _request(found: ChainObject | None, request_id: bytes) -> RequestState | None:
+    if found is None:
+        return None
+    request = RequestState.decode(found)
+    if request.request_id != request_id:
+        raise ForgedReplyError("the endpoint sent another request than the one asked for")
+    return request
 
 
 def _payload(

@@ -19,6 +19,7 @@ import pytest
 import pytest_asyncio
 from chalicelib.dynamodb_store import DynamoDbRequestStore
 from chalicelib.gateway import Gateway
+from chalicelib.leftovers import DynamoDbLeftovers
 from chalicelib.loop import EventLoopThread
 from chalicelib.parking_keys import ParkingKeys
 from chalicelib.routes import create_app
@@ -102,6 +103,7 @@ async def one_gateway(chain: Stage, *, admission_ttl_ms: int = 1_000) -> AsyncGe
             signer=chain.services.gateway,
             parking_keys=ParkingKeys.from_kms(kms, create_parking_key(kms)),
             windows=DynamoDbWindows(dynamodb, "requests"),
+            leftovers=DynamoDbLeftovers(dynamodb, "requests"),
             log=lambda line: None,
         )
         yield OneGateway(gateway, ledger, chain)

@@ -36,6 +36,7 @@ REQUEST = NewRequest(
     start_by_ms=1_024_000,
     finish_by_ms=1_240_000,
     answer_by_ms=1_840_000,
+    due_ms=5_440_000,
 )
 SIGNED = SignedTransaction(data=b"transaction", signature=b"signature", digest="D1")
 
