@@ -70,19 +70,25 @@ class AnswerWaiter:
             await self._sleep(min(pause_s, left_s))
             try:
                 async with asyncio.timeout(max(0.0, until_s - self._monotonic())):
-                    answer = await self._look(seal, request_id)
+                    found = await self._look(seal, request_id)
             except (LedgerUnavailableError, TimeoutError):
                 continue
-            if answer is not None:
-                rhythm.learn(self._monotonic() - started_s)
+            if found is not None:
+                answer, took_s = found
+                # By the chain's clock too: who looks late would learn only how late he looked.
+                rhythm.learn(min(took_s, self._monotonic() - started_s))
                 return answer
         return None
 
-    async def _look(self, seal: bytes, request_id: bytes) -> Answer | None:
+    async def _look(self, seal: bytes, request_id: bytes) -> tuple[Answer, float] | None:
+        """The answer, and the seconds between the command and its answer on chain."""
         request = await self._reader.request(seal, request_id)
         if request is None or request.response is None:
             return None
-        return await self._fetch(request, request.response)
+        answer = await self._fetch(request, request.response)
+        if answer is None:
+            return None
+        return answer, max(0, request.response.answered_at_ms - request.accepted_at_ms) / 1000
 
     async def _fetch(self, request: RequestState, response: ResponseState) -> Answer | None:
         if request.executor != self._executor:

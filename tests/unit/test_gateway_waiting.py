@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from itertools import islice
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from chalicelib.cache import SingleFlightCache
 from chalicelib.rhythm import LONGEST_PAUSE_S, Rhythm
+from chalicelib.waiting import Answer, AnswerWaiter
 
 
 def test_the_first_look_comes_when_answers_usually_come() -> None:
@@ -40,6 +43,55 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+class ChainOfMoments:
+    """Time passes by sleeping only; a command is answered so many seconds after it was submitted."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.submitted_s = 0.0
+        self.takes_s = 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        self.clock.now += seconds
+
+    async def request(self, seal: bytes, request_id: bytes) -> Any:
+        answered_s = self.submitted_s + self.takes_s
+        response = None
+        if self.clock.now >= answered_s:
+            response = SimpleNamespace(answered_at_ms=round(answered_s * 1000))
+        return SimpleNamespace(accepted_at_ms=round(self.submitted_s * 1000), response=response)
+
+
+class TrustingWaiter(AnswerWaiter):
+    """Checks no signature: these tests are about time."""
+
+    async def _fetch(self, request: Any, response: Any) -> Answer:
+        return Answer(b"", "digest", 200)
+
+
+async def test_after_a_slow_while_quick_answers_are_soon_found_quickly_again() -> None:
+    chain = ChainOfMoments()
+    waiter = TrustingWaiter(
+        cast(Any, None),
+        cast(Any, chain),
+        executor=b"",
+        executor_key=b"",
+        monotonic=chain.clock,
+        sleep=chain.sleep,
+    )
+
+    async def command(takes_s: float) -> float:
+        chain.submitted_s, chain.takes_s = chain.clock.now, takes_s
+        assert await waiter.wait(b"", b"", kind="command", until_s=chain.clock.now + 25)
+        return chain.clock.now - chain.submitted_s
+
+    for _ in range(30):
+        assert 5 <= await command(5.0) < 5.7
+    found = [await command(0.3) for _ in range(8)]
+    assert sum(found[:4]) < 12
+    assert max(found[4:]) < 0.5
 
 
 async def test_many_callers_share_one_load_until_it_is_too_old() -> None:
