@@ -50,8 +50,9 @@ _IDENTITY_PREFIXES = ("impersonate-", "x-remote-")
 _UPGRADE_HEADERS = ("upgrade", "x-stream-protocol-version")
 _UPGRADE_PREFIX = "sec-websocket-"
 
-# Visible ASCII, space, tab, and the bytes above that HTTP calls opaque.
-_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
+# Visible ASCII, space, tab, and the bytes above that HTTP calls opaque (RFC 9110, obs-text): in UTF-8, which
+# warnings may be written in, half of them are C1 controls to Latin-1.
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 MAX_VALUE_CHARS = 8 * 1024
 
 
