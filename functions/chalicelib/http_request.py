@@ -58,14 +58,20 @@ def request_from_event(event: Mapping[str, Any], now_ms: int) -> GatewayRequest:
 
 
 def _path(event: Mapping[str, Any]) -> str:
-    """The path from the route's parameters, in the order in which the route names them."""
+    """The path from the route's parameters, in the order in which the route names them.
+
+    A slash at its end belongs to no parameter, but it counts: behind a proxy, an API server answers its lack
+    with a redirect.
+    """
     names = [part[1:-1] for part in str(event["requestContext"]["resourcePath"]).split("/") if part]
     parameters = event.get("pathParameters") or {}
     try:
         segments = [unquote(str(parameters[name]), errors="strict") for name in names]
     except UnicodeDecodeError:
         raise MalformedRequestError("The request path is not valid UTF-8 after percent-decoding.") from None
-    return "/" + "/".join(quote(segment, safe=SEGMENT_SAFE) for segment in segments)
+    path = "/" + "/".join(quote(segment, safe=SEGMENT_SAFE) for segment in segments)
+    asked = str(event.get("path") or event["requestContext"].get("path") or "")
+    return path + "/" if segments and asked.endswith("/") else path
 
 
 def _query(parameters: Mapping[str, list[str]] | None) -> str:
