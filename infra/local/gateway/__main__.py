@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from infra.local.gateway.chalice_local import ChaliceLocalGateway
 from infra.local.gateway.schedule import run_every
 from infra.local.gateway.server import GatewayServer
 from infra.local.gateway.strict import StrictGateway
@@ -42,11 +43,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="SECONDS",
         help="how often the scheduled function `sweep` runs; 0 for never (default: %(default)s)",
     )
+    parser.add_argument(
+        "--conversion",
+        choices=("strict", "chalice"),
+        default="strict",
+        help="what makes events out of requests: an AWS-shaped JSON round trip, or Chalice's local gateway",
+    )
+    parser.add_argument(
+        "--cold-start",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="how long the function takes to start, with the strict conversion (default: %(default)s)",
+    )
     options = parser.parse_args(arguments)
     # In the function's archive app.py and chalicelib/ are at the top; here they are a directory further down.
     sys.path.insert(0, str(FUNCTIONS))
     functions = importlib.import_module("app")
-    gateway = StrictGateway(functions.app)
+    gateway = (
+        ChaliceLocalGateway(functions.app)
+        if options.conversion == "chalice"
+        else StrictGateway(functions.app, cold_start_s=options.cold_start)
+    )
     try:
         server = GatewayServer(options.port, options.tls_cert, options.tls_key, gateway.handle)
     except OSError as error:

@@ -20,6 +20,7 @@ class StackOptions:
     faucet_url: str | None = None
     finality_ms: int = 400
     checkpoint_ms: int = 250
+    conversion: str = "strict"
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
@@ -44,6 +45,13 @@ class StackOptions:
             help="of the local ledger (%(default)s)",
         )
 
+        parser.add_argument(
+            "--conversion",
+            choices=("strict", "chalice"),
+            default=cls.conversion,
+            help="how the gateway gets its events: an AWS-shaped round trip, or Chalice's own (%(default)s)",
+        )
+
     @classmethod
     def parsed(cls, options: argparse.Namespace) -> StackOptions:
         """From the parsed command line."""
@@ -55,6 +63,7 @@ class StackOptions:
             faucet_url=options.faucet_url,
             finality_ms=options.finality_ms,
             checkpoint_ms=options.checkpoint_ms,
+            conversion=options.conversion,
         )
 
 

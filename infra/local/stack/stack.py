@@ -251,6 +251,7 @@ class Stack:
             "gateway",
             "infra.local.gateway",
             *("--port", str(port), "--tls-cert", str(files.certificate), "--tls-key", str(files.key)),
+            *("--conversion", self._options.conversion),
             **wiring.environment(),
             **aws.client_environment(aws_url),
             DAAS_REQUEST_TABLE=REQUEST_TABLE,
