@@ -70,7 +70,8 @@ class ListenerSettings:
     DAAS_BLOB_PLAIN_HTTP=loopback lets 127.0.0.1 do without TLS, in development only."""
 
     gas_budget: int = 50_000_000
-    """DAAS_GAS_BUDGET: MIST that an answer may cost at most; each answer in flight reserves as much."""
+    """DAAS_GAS_BUDGET: MIST that a transaction with answers may cost at most. Up to four are in flight, and
+    each reserves as much."""
 
     log_level: str = "info"
     """DAAS_LOG_LEVEL: debug, info, warning or error."""

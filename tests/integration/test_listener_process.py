@@ -21,9 +21,12 @@ from infra.local.stack.chain import LISTENER_NAMESPACE
 from infra.local.stack.kubeconfigs import token_kubeconfig
 from k3s_daas.contract.attributes import OnChainAttributes
 from k3s_daas.contract.calls import PayloadReference
+from k3s_daas.envelope import ResponseEnvelope
 from k3s_daas.ids import request_id_text, to_hex
 from k3s_daas.sealing import SealingPrivateKey
-from tests.integration.listener_stage import Stage, stage
+from listener_service.refusal import ReplyTo
+from listener_service.responder import Responder
+from tests.integration.listener_stage import Asked, Stage, stage
 from tests.unit.scripted_api_server import ScriptedReply, scripted_api_server
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
@@ -95,6 +98,43 @@ async def test_kubernetes_rbac_is_the_second_gate(chain: Stage, tmp_path: Path) 
         refused = await chain.ask("GET", CONFIG_MAPS, holder="viewer")
         assert refused.status == 403
         assert "sui:0x" in json.loads(refused.body)["message"]
+
+
+async def test_answers_that_are_ready_together_share_a_transaction_and_a_bad_one_fails_alone(
+    chain: Stage,
+) -> None:
+    """The contract passes over an answer to a closed request, and aborts for a request id that is none."""
+    responder = Responder(
+        ledger=chain.ledger,
+        roots=chain.chain.roots,
+        signer=chain.services.executor,
+        gas_budget=50_000_000,
+    )
+    asked = [
+        await chain.submit(
+            "GET", CONFIG_MAPS, f"limit={number + 1}", holder=("operator", "viewer")[number % 2]
+        )
+        for number in range(9)
+    ]
+
+    async def answer(one: Asked, body: str) -> None:
+        key = None if one is bad else one.reply_key.public_bytes()
+        reply_to = ReplyTo(one.seal, one.request_id, key, time.time_ns() // 1_000_000 + 60_000)
+        await responder.answer(reply_to, ResponseEnvelope(200, (), body.encode()), is_read=True)
+
+    closed, *others = asked
+    bad = Asked(bytes(15), closed.seal, closed.reply_key)
+    await answer(closed, "first")
+    await asyncio.gather(
+        answer(closed, "second"),
+        answer(bad, "bad"),
+        *(answer(one, f"answer {number}") for number, one in enumerate(others)),
+    )
+    assert (await chain.answer(closed)).body == b"first"
+    bodies = [(await chain.answer(one)).body.decode() for one in others]
+    assert bodies == [f"answer {number}" for number in range(len(others))]
+    # Looking up two seals takes two turns, so there may be two batches to begin with.
+    assert max(responder.answers_per_transaction) >= 4
 
 
 async def test_a_watch_ends_by_itself(chain: Stage, tmp_path: Path) -> None:
