@@ -112,6 +112,11 @@ def test_replies_keep_what_kubectl_needs_and_nothing_that_redirects_or_sets_cook
     ]
 
 
+def test_of_what_a_reply_has_once_the_first_is_kept() -> None:
+    pairs = [("Content-Type", "a/b"), ("Vary", "Accept"), ("content-type", "c/d"), ("Vary", "Origin")]
+    assert filter_response_headers(pairs) == [pairs[0], pairs[1], pairs[3]]
+
+
 @pytest.mark.parametrize(
     ("name", "upgrade"),
     [
