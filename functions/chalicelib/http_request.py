@@ -18,6 +18,16 @@ from k3s_daas.errors import MalformedRequestError
 
 # What may stand in a path segment as it is (RFC 3986: unreserved, sub-delims, ":" and "@").
 SEGMENT_SAFE = "!$&'()*+,;=:@~-._"
+# Null where a request has none, or missing: it depends on where the event comes from.
+_OPTIONAL = (
+    "headers",
+    "multiValueHeaders",
+    "queryStringParameters",
+    "multiValueQueryStringParameters",
+    "pathParameters",
+    "stageVariables",
+    "body",
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,6 +50,12 @@ class GatewayRequest:
         return next((value for key, value in self.headers if key.lower() == wanted), None)
 
 
+def complete_event(event: Mapping[str, Any]) -> dict[str, Any]:
+    """The event with every field that Chalice reads without asking whether it is there."""
+    headers = {name: value for name, value in (event.get("headers") or {}).items() if value is not None}
+    return {**dict.fromkeys(_OPTIONAL), **event, "headers": headers}
+
+
 def request_from_event(event: Mapping[str, Any], now_ms: int) -> GatewayRequest:
     """Convert an API Gateway proxy event (version 1).
 
@@ -50,7 +66,7 @@ def request_from_event(event: Mapping[str, Any], now_ms: int) -> GatewayRequest:
     return GatewayRequest(
         method=str(context["httpMethod"]),
         path=_path(event),
-        query=_query(event.get("multiValueQueryStringParameters")),
+        query=_query(event),
         headers=_headers(event),
         body=_body(event),
         arrival_ms=_arrival(context, now_ms),
@@ -74,8 +90,12 @@ def _path(event: Mapping[str, Any]) -> str:
     return path + "/" if segments and asked.endswith("/") else path
 
 
-def _query(parameters: Mapping[str, list[str]] | None) -> str:
-    pairs = ((name, value) for name, values in (parameters or {}).items() for value in values)
+def _query(event: Mapping[str, Any]) -> str:
+    several: Mapping[str, list[str]] = event.get("multiValueQueryStringParameters") or {}
+    single: Mapping[str, str] = event.get("queryStringParameters") or {}
+    # A query that got lost would make a real write of a dry run.
+    parameters = several or {name: [value] for name, value in single.items()}
+    pairs = ((name, value) for name, values in parameters.items() for value in values)
     try:
         return "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in pairs)
     except UnicodeEncodeError:
@@ -95,12 +115,12 @@ def _body(event: Mapping[str, Any]) -> bytes:
         return b""
     if isinstance(body, bytes):
         return body
-    if not event.get("isBase64Encoded"):
-        return str(body).encode()
     try:
+        if not event.get("isBase64Encoded"):
+            return str(body).encode()
         return base64.b64decode(body, validate=True)
     except (binascii.Error, ValueError):
-        raise MalformedRequestError("The request body is not valid base64.") from None
+        raise MalformedRequestError("The request body is neither text nor valid base64.") from None
 
 
 def _arrival(context: Mapping[str, Any], now_ms: int) -> int:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from chalice import Chalice, Response
 from chalice.app import CaseInsensitiveMapping, Request
 
-from chalicelib.http_request import GatewayRequest, request_from_event
+from chalicelib.http_request import GatewayRequest, complete_event, request_from_event
 from chalicelib.journey import log_to_stderr, where
 from chalicelib.replies import GatewayReply, fit_for_client, status_of, status_reply
 from k3s_daas.errors import DaasError
@@ -44,6 +44,10 @@ class GatewayApp(Chalice):  # type: ignore[misc] # Chalice carries no types
     def __init__(self) -> None:
         self._per_thread = threading.local()
         super().__init__(app_name=APP_NAME, configure_logs=False)
+
+    def __call__(self, event: dict[str, Any], context: Any) -> Any:
+        """One invocation of the function: an API Gateway event, and the reply to it."""
+        return super().__call__(complete_event(event), context)
 
     @property
     def current_request(self) -> Request | None:
