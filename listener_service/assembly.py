@@ -73,7 +73,10 @@ async def assemble(
     """
     clock = clock or SystemClock()
     roots = identity.roots
-    api_server = ApiServer(lambda: load_configuration(settings.kubeconfig), connections=settings.concurrency)
+    api_server = ApiServer(
+        lambda: load_configuration(settings.kubeconfig),
+        connections=settings.concurrency + settings.open_calls,
+    )
     ledger = ledger or settings.endpoints.open()
     journal: JournalWriter | None = None
     try:
@@ -94,6 +97,7 @@ async def assemble(
     executor = Executor(
         api_server,
         concurrency=settings.concurrency,
+        open_calls=settings.open_calls,
         listener_namespace=settings.listener_namespace,
         clock=clock,
     )

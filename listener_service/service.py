@@ -1,8 +1,9 @@
 """The listener: events in, commands run, answers out, and nothing forgotten.
 
-One task per command, bounded in number: when all places are taken the stream is not read on. Reads run in
-parallel; mutations of one named object run in the chain's order. Every mutation is recorded on disk before
-its first byte goes out, so a restart knows what may have run.
+One task per command, bounded in number: when all places are taken the stream is not read on. Watches and
+followed logs have places of their own. Reads run in parallel; mutations of one named object run in the
+chain's order. Every mutation is recorded on disk before its first byte goes out, so a restart knows what may
+have run.
 """
 
 from __future__ import annotations
@@ -90,7 +91,8 @@ class ListenerService:
                     continue
                 self._frontier.delivered(item.event.identity, item.event.checkpoint)
                 await places.acquire()
-                self._start(self._handle(item)).add_done_callback(lambda _: places.release())
+                place = _Place(places)
+                self._start(self._handle(item, place)).add_done_callback(place.leave)
 
     def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -98,13 +100,13 @@ class ListenerService:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _handle(self, sourced: SourcedEvent) -> None:
+    async def _handle(self, sourced: SourcedEvent, place: _Place) -> None:
         """One event from delivery to answer. Never raises: one event must not stop the others."""
         event = sourced.event
         try:
             requested = self.verifier.decode(event)
             request_id_var.set(request_id_text(requested.request_id))
-            await self._command(sourced, requested)
+            await self._command(sourced, requested, place)
         except NotForUsError as error:
             _log.debug("event skipped", extra=_where(event) | {"error": str(error)})
         except UnbelievableError as error:
@@ -120,7 +122,7 @@ class ListenerService:
             _log.exception("event failed", extra=_where(event))
         self._frontier.settled(event.identity)
 
-    async def _command(self, sourced: SourcedEvent, requested: ApiRequested) -> None:
+    async def _command(self, sourced: SourcedEvent, requested: ApiRequested, place: _Place) -> None:
         if sourced.replayed and await self._is_dealt_with(requested):
             return
         if self.clock.now_ms() > requested.answer_by_ms:
@@ -135,6 +137,9 @@ class ListenerService:
                     # Nobody shall be revoked in vain because his command stood in a queue.
                     await self.verifier.verify_again(command)
                 times.lap("wait_ms")
+                if self.executor.stays_open(command):
+                    # It takes a place among its like, who are bounded there, and keeps none from a read.
+                    place.leave()
                 response = await self._run(command, sourced.event)
                 times.lap("run_ms")
             except RefusedCommandError as refused:
@@ -246,6 +251,7 @@ class ListenerService:
         """Waits for what is in work, at most `drain_s`; what is cut off a restart finds in journal or
         replay.
         """
+        self.executor.end_open_calls()
         if self._tasks:
             _, late = await asyncio.wait(set(self._tasks), timeout=self.drain_s)
             for task in late:
@@ -254,6 +260,19 @@ class ListenerService:
                 _log.warning("stopped with commands in work", extra={"commands": len(late)})
                 await asyncio.gather(*late, return_exceptions=True)
         await self._write_watermark(None)
+
+
+class _Place:
+    """One of the places for commands in work, to be left once."""
+
+    def __init__(self, places: asyncio.Semaphore) -> None:
+        self._places: asyncio.Semaphore | None = places
+
+    def leave(self, _task: object = None) -> None:
+        """Lets the next command in. A second time does nothing."""
+        if self._places is not None:
+            self._places.release()
+            self._places = None
 
 
 class _Stopwatch:

@@ -61,6 +61,10 @@ class ListenerSettings:
     concurrency: int = 32
     """DAAS_CONCURRENCY: commands in work at a time; when full the stream is not read on."""
 
+    open_calls: int = 64
+    """DAAS_OPEN_CALLS: watches and followed logs that are open at a time, besides those commands; one seal
+    has a quarter of the places at most. Whoever finds none is told to come again (429)."""
+
     drain_ms: int = 2_000
     """DAAS_DRAIN_MS: how long SIGTERM waits for commands in work."""
 
@@ -98,6 +102,7 @@ class ListenerSettings:
             listener_namespace=read.namespace("DAAS_LISTENER_NAMESPACE"),
             resume_after_checkpoint=read.optional_number("DAAS_RESUME_AFTER_CHECKPOINT", 0, 2**63 - 1),
             concurrency=read.number("DAAS_CONCURRENCY", 32, 1, 1024),
+            open_calls=read.number("DAAS_OPEN_CALLS", 64, 1, 1024),
             drain_ms=read.number("DAAS_DRAIN_MS", 2_000, 0, 600_000),
             blob_places=read.blob_places(development=endpoints.development),
             gas_budget=read.number("DAAS_GAS_BUDGET", 50_000_000, 1_000_000, 50_000_000_000),

@@ -42,6 +42,7 @@ async def listener(
     executor = Executor(
         ApiServer(lambda: api.configuration, connections=concurrency),
         concurrency=concurrency,
+        open_calls=4,
         listener_namespace=NAMESPACE,
         clock=world.clock,
     )
