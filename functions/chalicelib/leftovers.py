@@ -7,7 +7,7 @@ Guarantees:
 2. Nothing else about a record changes: state and fence stay, so whoever writes it is not disturbed.
 3. `settle` can be repeated. It also takes the wrapped reply key away: nobody can adopt the command any more.
 4. What is not settled stays until `expires_at` of its record (40 days after `answer_by`).
-5. `looked` is what the last `save_looked` wrote, or nothing. Losing it loses time only.
+5. `progress` is what the last `save_progress` wrote, or nothing. Losing it loses time only.
 """
 
 from __future__ import annotations
@@ -42,6 +42,14 @@ class Leftover(NamedTuple):
     request_id: bytes
 
 
+class Progress(NamedTuple):
+    """How far runs came. `minutes`: age in minutes -> the first minute not yet looked through at that age;
+    `checkpoint`: the first one whose events were not yet all old enough to be heard (see `reclaim`)."""
+
+    minutes: Mapping[int, int]
+    checkpoint: int
+
+
 class Leftovers(Protocol):
     """The guarantees are the module's. Every method may raise RequestStoreUnavailableError."""
 
@@ -53,11 +61,11 @@ class Leftovers(Protocol):
         """Nothing of this command is on chain any more, and nothing ever will be."""
         ...
 
-    def looked(self) -> dict[int, int]:
-        """Age in minutes -> the first minute that was not looked through at that age."""
+    def progress(self) -> Progress:
+        """How far the last run came."""
         ...
 
-    def save_looked(self, minutes: Mapping[int, int]) -> None:
+    def save_progress(self, progress: Progress) -> None:
         """Remember how far this run came."""
         ...
 
@@ -113,20 +121,24 @@ class DynamoDbLeftovers:
         except BotoCoreError as error:
             raise unavailable(error) from error
 
-    def looked(self) -> dict[int, int]:
-        """See `Leftovers.looked`."""
+    def progress(self) -> Progress:
+        """See `Leftovers.progress`."""
         try:
             answer = self._client.get_item(TableName=self._table, Key=_PROGRESS_KEY, ConsistentRead=True)
         except (ClientError, BotoCoreError) as error:
             raise unavailable(error) from error
-        minutes = answer.get("Item", {}).get("minutes", {"M": {}})["M"]
-        return {int(age): int(minute["N"]) for age, minute in minutes.items()}
+        if "Item" not in answer:
+            return Progress({}, 0)
+        item = answer["Item"]
+        minutes = {int(age): int(minute["N"]) for age, minute in item["minutes"]["M"].items()}
+        return Progress(minutes, int(item["checkpoint"]["N"]))
 
-    def save_looked(self, minutes: Mapping[int, int]) -> None:
-        """See `Leftovers.save_looked`."""
-        item = {"M": {str(age): number(minute) for age, minute in minutes.items()}}
+    def save_progress(self, progress: Progress) -> None:
+        """See `Leftovers.save_progress`."""
+        minutes = {str(age): number(minute) for age, minute in progress.minutes.items()}
+        item = {**_PROGRESS_KEY, "minutes": {"M": minutes}, "checkpoint": number(progress.checkpoint)}
         try:
-            # Two runs at once may write in any order: the worst is that minutes are looked through again.
-            self._client.put_item(TableName=self._table, Item={**_PROGRESS_KEY, "minutes": item})
+            # Two runs at once may write in any order: the worst is that something is looked through again.
+            self._client.put_item(TableName=self._table, Item=item)
         except (ClientError, BotoCoreError) as error:
             raise unavailable(error) from error

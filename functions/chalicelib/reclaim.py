@@ -5,7 +5,7 @@ kept"); then its payers may delete it. The gateway's table knows each command by
 and by when it is due at the latest. So a minute is looked through when it is 75 minutes old, and again each
 time that it is half as old again: a request goes at the latest half as long after its arrival as it had to
 stay. Nothing depends on any one run: each age remembers how far it came, and what one age leaves the next one
-finds, for 34 days.
+finds, for 34 days. What the table does not have is heard from the chain's events in the end (`old_commands`).
 
 What is due is the chain's word. What it does not have (never accepted, or reclaimed by somebody else)
 is settled, what is due is deleted in batches, the rest waits. A batch is simulated first, which is free;
@@ -25,8 +25,9 @@ from typing import Any, TypeVar
 
 from chalicelib.chain import ChainView
 from chalicelib.journey import Log
-from chalicelib.leftovers import Leftover, Leftovers
+from chalicelib.leftovers import Leftover, Leftovers, Progress
 from chalicelib.loop import EventLoopThread
+from chalicelib.old_commands import old_commands
 from k3s_daas.contract.arguments import SharedRef
 from k3s_daas.contract.calls import reclaim
 from k3s_daas.contract.reader import ContractReader
@@ -42,6 +43,8 @@ MINUTE_MS = 60_000
 # Due at the earliest by default: answered by 14 minutes, kept for an hour. At the latest, by the contract's
 # bounds: 2 days and 30.
 AGES_MINUTES = tuple(round(75 * 1.5**times) for times in range(17))
+# How far back an age begins that never looked at anything: a little more than the schedule's period.
+FIRST_MINUTES = 6
 # What one run looks through, takes up and sends at most; the next run goes on.
 MOST_MINUTES, MOST_COMMANDS, BATCH = 600, 1_000, 128
 # The contract's bound for one call.
@@ -98,32 +101,46 @@ class Reclaimer:
         """
         end_s = self._monotonic() + RUN_S
         # The contract's clock is never behind this one, so what is due by it is due when the call runs.
-        chain_ms = self._run(self._ledger.service_info()).timestamp_ms
-        found, looked = self._collect(self._leftovers.looked(), chain_ms)
+        info = self._run(self._ledger.service_info())
+        chain_ms = info.timestamp_ms
+        progress = self._leftovers.progress()
+        known, minutes = self._collect(progress.minutes, chain_ms)
+        heard = self._run(
+            old_commands(
+                self._ledger,
+                self._reader,
+                self._roots,
+                progress.checkpoint,
+                chain_ms=chain_ms,
+                lowest=info.lowest_available_checkpoint,
+            )
+        )
+        # By seal, so that those of one seal go together.
+        found = sorted({*known, *heard.commands})
         done = Reclaimed(found=len(found))
         for start in range(0, len(found), BATCH):
             if self._monotonic() > end_s:
                 raise LedgerUnavailableError("reclaiming takes too long: the next run goes on")
             self._settle(found[start : start + BATCH], chain_ms, done)
-        self._leftovers.save_looked(looked)
+        self._leftovers.save_progress(Progress(minutes, heard.checkpoint))
         if found:
             self._log(json.dumps({"event": "reclaim", **asdict(done)}))
         return done
 
-    def _collect(self, looked: Mapping[int, int], chain_ms: int) -> tuple[list[Leftover], dict[int, int]]:
-        """What may be due, by seal, and how far each age is looked through with it."""
+    def _collect(self, looked: Mapping[int, int], chain_ms: int) -> tuple[set[Leftover], dict[int, int]]:
+        """What may be due, and how far each age is looked through with it."""
         found: set[Leftover] = set()
         reached: dict[int, int] = {}
         left = MOST_MINUTES
         for age in AGES_MINUTES:
             # A minute has the age when its last command has.
             end = chain_ms // MINUTE_MS - age
-            minute = looked.get(age, end - 1)
+            minute = looked.get(age, end - FIRST_MINUTES)
             while minute < end and left > 0 and len(found) < MOST_COMMANDS:
                 found.update(self._leftovers.due(minute, chain_ms))
                 minute, left = minute + 1, left - 1
             reached[age] = minute
-        return sorted(found), reached
+        return found, reached
 
     def _settle(self, some: Sequence[Leftover], chain_ms: int, done: Reclaimed) -> None:
         requests = self._run(self._reader.requests(some))

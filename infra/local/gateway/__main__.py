@@ -56,6 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="SECONDS",
         help="how long the function takes to start, with the strict conversion (default: %(default)s)",
     )
+    parser.add_argument(
+        "--reclaim-every",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="how often the scheduled function `reclaim` runs; 0 for never (default: %(default)s)",
+    )
     options = parser.parse_args(arguments)
     # In the function's archive app.py and chalicelib/ are at the top; here they are a directory further down.
     sys.path.insert(0, str(FUNCTIONS))
@@ -71,8 +78,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # ssl.SSLError is an OSError too: a wrong certificate file ends here as well.
         print(f"cannot serve the gateway on port {options.port}: {error}", file=sys.stderr)
         return 1
-    if options.sweep_every > 0:
-        run_every(options.sweep_every, functions.sweep)
+    for seconds, function in (
+        (options.sweep_every, functions.sweep),
+        (options.reclaim_every, functions.reclaim),
+    ):
+        if seconds > 0:
+            run_every(seconds, function)
     serve(server)
     # Daemon threads may still wait for an answer from the chain; whoever ends this process does not want to.
     sys.stdout.flush()
