@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -24,6 +25,7 @@ from chalicelib.http_request import GatewayRequest
 from chalicelib.journey import Journey, Log, log_to_stderr, where
 from chalicelib.leftovers import Leftovers
 from chalicelib.loop import EventLoopThread
+from chalicelib.open_requests import OpenRequests
 from chalicelib.parking import Parking, PendingCommand
 from chalicelib.parking_keys import ParkingKeys
 from chalicelib.reclaim import Reclaimed, Reclaimer
@@ -101,6 +103,9 @@ class Gateway:
         self._loop = loop
         self._store = store
         self._windows = windows
+        self._open_requests = OpenRequests(
+            windows, per_minute=settings.watches_per_minute, places=settings.open_requests
+        )
         self._signer = signer
         self._now_ms = now_ms
         self._log = log
@@ -178,7 +183,8 @@ class Gateway:
         left_ms = self._wait_until_ms(request) - self._now_ms()
 
         def run(command: AdmittedCommand) -> Fetched:
-            return Fetched(self._command(command, journey), own=not journey.adopted)
+            with self._open_requests.place() if command.stays_open else nullcontext():
+                return Fetched(self._command(command, journey), own=not journey.adopted)
 
         reply, journey.cache = self._discovery.answer(
             admitted,
@@ -282,6 +288,8 @@ class Gateway:
     def _submit(self, admitted: AdmittedCommand, place: bytes | None, journey: Journey) -> PendingCommand:
         if admitted.refusal is not None:
             raise admitted.refusal
+        if admitted.stays_open:
+            self._open_requests.count(admitted.seal, admitted.state.cluster.policy.commands_per_minute)
         sealed = seal_command(admitted, self._settings, self._now_ms(), self._blobs)
         journey.request_id = sealed.request_id
         reservation = self._store.reserve(self._parking.new_request(admitted, sealed, place))
@@ -326,7 +334,7 @@ class Gateway:
             self._waiter.wait(
                 admitted.seal,
                 pending.request_id,
-                kind="watch" if admitted.attributes.is_long_running else "command",
+                stays_open=admitted.stays_open,
                 until_s=time.monotonic() + left_ms / 1000,
             )
         )

@@ -67,8 +67,16 @@ class GatewaySettings:
     discovery_max_bytes: int = 16 * 1024 * 1024
     """What kept replies to discovery may take of this process's memory."""
 
-    watch_seconds: int = 2
-    """Longest watch: a reply is complete or absent, so a watch is cut into short ones."""
+    watch_seconds: int = 20
+    """Longest watch that is asked for: a reply is complete or absent, so a watch is cut into short ones. The
+    listener, which closes most of them earlier, has a maximum of its own."""
+
+    watches_per_minute: int = 120
+    """Watches and followed logs that one seal may begin in a minute, in all functions together; never more
+    than half of what the contract allows it for all commands, so that reads and writes are left."""
+
+    open_requests: int = 64
+    """How many of them may be open in this process at a time; Lambda gives a function one request anyway."""
 
 
 def settings_from_environment(environment: Mapping[str, str]) -> GatewaySettings:
@@ -90,6 +98,10 @@ def settings_from_environment(environment: Mapping[str, str]) -> GatewaySettings
         blob_bucket=environment.get("DAAS_BLOB_BUCKET", "").strip() or None,
         admission_ttl_ms=_positive(environment, "DAAS_ADMISSION_TTL_MS", GatewaySettings.admission_ttl_ms),
         discovery_ttl_ms=_positive(environment, "DAAS_DISCOVERY_TTL_MS", GatewaySettings.discovery_ttl_ms),
+        watches_per_minute=_positive(
+            environment, "DAAS_WATCHES_PER_MINUTE", GatewaySettings.watches_per_minute
+        ),
+        open_requests=_positive(environment, "DAAS_OPEN_REQUESTS", GatewaySettings.open_requests),
         discovery_max_bytes=_positive(
             environment, "DAAS_DISCOVERY_MAX_BYTES", GatewaySettings.discovery_max_bytes
         ),

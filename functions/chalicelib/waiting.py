@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -53,17 +52,19 @@ class AnswerWaiter:
         self._executor_key = executor_key
         self._monotonic = monotonic
         self._sleep = sleep
-        self._rhythms: defaultdict[str, Rhythm] = defaultdict(Rhythm)
+        self._rhythm = Rhythm()
 
-    async def wait(self, seal: bytes, request_id: bytes, *, kind: str, until_s: float) -> Answer | None:
+    async def wait(
+        self, seal: bytes, request_id: bytes, *, stays_open: bool, until_s: float
+    ) -> Answer | None:
         """The answer, or None if there is none at `until_s` (monotonic).
 
-        `kind` groups commands that take about equally long. An endpoint that does not answer is asked
-        again. Raises WireFormatError if what is stored is not the pinned executor's answer.
+        What `stays_open` is answered at any time from the earliest on, and teaches nothing about other
+        commands. An endpoint that does not answer is asked again. Raises WireFormatError if what is stored
+        is not the pinned executor's answer.
         """
         started_s = self._monotonic()
-        rhythm = self._rhythms[kind]
-        for pause_s in rhythm.pauses():
+        for pause_s in self._rhythm.pauses():
             left_s = until_s - self._monotonic()
             if left_s <= 0:
                 return None
@@ -75,8 +76,9 @@ class AnswerWaiter:
                 continue
             if found is not None:
                 answer, took_s = found
-                # By the chain's clock too: who looks late would learn only how late he looked.
-                rhythm.learn(min(took_s, self._monotonic() - started_s))
+                if not stays_open:
+                    # By the chain's clock too: who looks late would learn only how late he looked.
+                    self._rhythm.learn(min(took_s, self._monotonic() - started_s))
                 return answer
         return None
 

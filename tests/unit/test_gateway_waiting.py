@@ -84,7 +84,7 @@ async def test_after_a_slow_while_quick_answers_are_soon_found_quickly_again() -
 
     async def command(takes_s: float) -> float:
         chain.submitted_s, chain.takes_s = chain.clock.now, takes_s
-        assert await waiter.wait(b"", b"", kind="command", until_s=chain.clock.now + 25)
+        assert await waiter.wait(b"", b"", stays_open=False, until_s=chain.clock.now + 25)
         return chain.clock.now - chain.submitted_s
 
     for _ in range(30):
