@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from chalicelib.admission import admit
 from chalicelib.bodies import complete_response
+from chalicelib.callers import FailedTransactions, SourceRefusedError, Sources
 from chalicelib.chain import SEAL_CAPACITY, ChainView, CommandState
 from chalicelib.command import AdmittedCommand, command_transaction, seal_command
 from chalicelib.discovery_cache import DiscoveryCache, Fetched
@@ -29,6 +30,7 @@ from chalicelib.open_requests import OpenRequests
 from chalicelib.parking import Parking, PendingCommand
 from chalicelib.parking_keys import ParkingKeys
 from chalicelib.reclaim import Reclaimed, Reclaimer
+from chalicelib.refusals import refusal_line
 from chalicelib.replies import GatewayReply, status_of, status_reply
 from chalicelib.request_store import RequestStore
 from chalicelib.sealing_keys import SealingKeys
@@ -56,7 +58,6 @@ from k3s_daas.errors import (
     LedgerError,
     LedgerUnavailableError,
     MoveAbortError,
-    PayloadTooLargeError,
     TokenError,
     TransactionRefusedError,
     WireFormatError,
@@ -96,20 +97,23 @@ class Gateway:
         leftovers: Leftovers,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         log: Log = log_to_stderr,
+        refusal_log: Log = log_to_stderr,
         blobs: BlobStore | None = None,
     ) -> None:
         self._settings = settings
         self._roots = roots
         self._loop = loop
         self._store = store
-        self._windows = windows
         self._open_requests = OpenRequests(
             windows, per_minute=settings.watches_per_minute, places=settings.open_requests
         )
         self._signer = signer
         self._now_ms = now_ms
         self._log = log
+        self._refusal_log = refusal_log
         self._blobs = blobs
+        self._sources = Sources(settings, windows, now_ms=now_ms, log=log)
+        self._failed = FailedTransactions(settings, windows, now_ms=now_ms, log=log)
         self._keys = SealingKeys(roots)
         reader = ContractReader(ledger, roots)
         state_ttl_s = settings.admission_ttl_ms / 1000
@@ -151,18 +155,42 @@ class Gateway:
 
     def handle(self, request: GatewayRequest) -> GatewayReply:
         """Answer one request; every refusal and failure is a Status. Writes one log line."""
-        journey = Journey()
+        journey = Journey(source=request.source, api_request_id=request.api_request_id)
+        return self._answer(journey, lambda: self._serve(request, journey))
+
+    def refuse(self, source: str, api_request_id: str | None, error: DaasError) -> GatewayReply:
+        """Answer what came from `source` and cannot be read as a request, as `handle` does."""
+
+        def fail() -> GatewayReply:
+            raise error
+
+        return self._answer(Journey(source=source, api_request_id=api_request_id), fail)
+
+    def _answer(self, journey: Journey, serve: Callable[[], GatewayReply]) -> GatewayReply:
         refused = None
         try:
-            reply = self._serve(request, journey)
+            if journey.source is not None:
+                self._sources.check(journey.source)
+            reply = serve()
         except Exception as error:  # noqa: BLE001 - the caller gets a Status and the log the place, whatever happened
             if not isinstance(error, DaasError):
                 self._log(json.dumps({"event": "bug", "where": where(error)}))
             status = _status(error, journey, self._now_ms())
             refused = _refusal_name(error, status)
             reply = status_reply(status)
+            self._refused(journey, error, status, refused)
         self._log(journey.log_line(code=reply.status, reason=refused))
         return GatewayReply(reply.status, (*reply.headers, *journey.headers()), reply.body)
+
+    def _refused(self, journey: Journey, error: Exception, status: StatusError, reason: str) -> None:
+        """Keep what was refused, and count it where it was the caller's doing and cost no gas."""
+        if isinstance(error, ParkedError):
+            return
+        self._refusal_log(refusal_line(journey, code=status.code, reason=reason))
+        if isinstance(error, SourceRefusedError) or journey.request_digest is not None:
+            return
+        if journey.source is not None and (status.code < 500 or status.code == 501):
+            self._sources.refused(journey.source)
 
     def sweep(self) -> Sweep:
         """Go on with what functions that died have left; for a schedule. See `sweeper`."""
@@ -202,13 +230,19 @@ class Gateway:
     def _command(self, admitted: AdmittedCommand, journey: Journey) -> GatewayReply:
         """One command through the chain, or the one that runs already for this very request."""
         place = self._parking.place(admitted)
-        adopted = None if place is None else self._parking.adopt(place)
+        look = self._store.look(place, self._failed.window(admitted.seal))
+        adopted = self._parking.adopt(place) if place is not None and look.parked else None
         journey.adopted = adopted is not None
         with journey.stage("submit"):
-            if adopted is None:
-                pending = self._submit(admitted, place, journey)
-            else:
-                pending = self._resume(adopted, journey)
+            try:
+                if adopted is None:
+                    self._failed.check(admitted.seal, look.counted)
+                    pending = self._submit(admitted, place, journey)
+                else:
+                    pending = self._resume(adopted, journey)
+            except (MoveAbortError, TransactionFailedError):
+                self._failed.failed(admitted.seal)
+                raise
         with journey.stage("wait"):
             if pending.accepted and adopted is not pending:
                 self._note(lambda: self._store.record_submitted(pending.reservation))
@@ -225,12 +259,6 @@ class Gateway:
         return GatewayReply(response.status, tuple(filter_response_headers(response.headers)), response.body)
 
     def _admit(self, request: GatewayRequest, journey: Journey) -> AdmittedCommand:
-        if len(request.body) > self._settings.max_body_bytes:
-            raise PayloadTooLargeError(
-                f"the request body is larger than {self._settings.max_body_bytes} bytes: send less at once",
-                size=len(request.body),
-                limit=self._settings.max_body_bytes,
-            )
         headers = tuple(admit_request_headers(request.headers))
         attributes = parse_attributes(request.method, request.path, request.query)
         journey.attributes = attributes
@@ -404,10 +432,13 @@ class Gateway:
             self._log(json.dumps({"event": "record-not-updated", "reason": type(error).__name__}))
 
 
-def _parked(pending: PendingCommand) -> StatusError:
-    """Makes kubectl send the same request again, unasked."""
+class ParkedError(StatusError):
+    """Makes kubectl send the same request again, unasked; no refusal."""
+
+
+def _parked(pending: PendingCommand) -> ParkedError:
     text = request_id_text(pending.request_id)
-    return StatusError(
+    return ParkedError(
         503,
         "ServiceUnavailable",
         f"request {text} is still under way: send the same request again, and it gets this one's answer",

@@ -33,8 +33,13 @@ class Journey:
     """One request's way through the gateway. Durations are in ms of a monotonic clock."""
 
     monotonic: Callable[[], float] = time.perf_counter
+    source: str | None = None
+    """Who sent it: an address or network; for the log of refusals."""
+    api_request_id: str | None = None
+    """API Gateway's own name for the request."""
     request_id: bytes | None = None
     seal: bytes | None = None
+    """Of a verified token only."""
     attributes: RequestAttributes | None = None
     request_digest: str | None = None
     response_digest: str | None = None
@@ -75,17 +80,29 @@ class Journey:
         fields: dict[str, object] = {"event": "request", "code": code}
         if reason is not None:
             fields["refused"] = reason
-        if self.request_id is not None:
-            fields["request_id"] = request_id_text(self.request_id)
-        if self.seal is not None:
-            fields["seal"] = to_hex(self.seal)
-        if self.attributes is not None:
-            fields.update(_public(self.attributes))
+        fields.update(self._names())
         fields["cache"] = self.cache
         fields["request_digest"] = self.request_digest
         fields["response_digest"] = self.response_digest
         fields["ms"] = {name: round(ms, 1) for name, ms in self._stages().items()}
         return json.dumps({name: value for name, value in fields.items() if value is not None})
+
+    def who_and_what(self) -> dict[str, str]:
+        """Everything about the request that a log may say, and who sent it."""
+        names = {"source": self.source or "", "request_digest": self.request_digest or "", **self._names()}
+        return {name: value for name, value in names.items() if value}
+
+    def _names(self) -> dict[str, str]:
+        fields: dict[str, str] = {}
+        if self.request_id is not None:
+            fields["request_id"] = request_id_text(self.request_id)
+        if self.api_request_id is not None:
+            fields["api_request_id"] = self.api_request_id
+        if self.seal is not None:
+            fields["seal"] = to_hex(self.seal)
+        if self.attributes is not None:
+            fields.update(_public(self.attributes))
+        return fields
 
     def _stages(self) -> dict[str, float]:
         return {**self.durations, "total": (self.monotonic() - self._started) * 1000}

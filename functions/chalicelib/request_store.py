@@ -20,7 +20,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from chalicelib.windows import WindowId
 
 
 class RequestState(enum.StrEnum):
@@ -103,6 +106,14 @@ class RequestRecord:
         return Reservation(self.request.request_id, self.fence)
 
 
+class Look(NamedTuple):
+    """What one read says before a command begins: whether something is parked at its place, and how many
+    events its seal's window counts."""
+
+    parked: bool
+    counted: int
+
+
 class RequestStore(Protocol):
     """One record per command.
 
@@ -126,6 +137,7 @@ class RequestStore(Protocol):
        record; a second one is refused (PlaceTakenError) until the first is adopted or its time is over.
     10. `unfinished` reads, by key, what was reserved in one minute of the request ids' clock; it may miss
        what was written in the last second, and nothing else.
+    11. `look` reads place and window at once, and each strongly consistent.
     """
 
     def reserve(self, request: NewRequest) -> Reservation:
@@ -159,6 +171,13 @@ class RequestStore(Protocol):
 
         `accepted` says whether the chain is known to have taken the command. Raises PlaceTakenError, and as
         `record_signed`. Whoever gets an exception must not tell the caller to ask again.
+        """
+        ...
+
+    def look(self, place: bytes | None, window: WindowId) -> Look:
+        """What is known before a command begins, in one read; `place` is None for what is never parked.
+
+        Raises RequestStoreUnavailableError.
         """
         ...
 

@@ -14,7 +14,13 @@ from typing import Any, Protocol
 from chalice import Chalice, Response
 from chalice.app import CaseInsensitiveMapping, Request
 
-from chalicelib.http_request import GatewayRequest, complete_event, request_from_event
+from chalicelib.http_request import (
+    GatewayRequest,
+    api_request_id_of,
+    complete_event,
+    request_from_event,
+    source_of,
+)
 from chalicelib.journey import log_to_stderr, where
 from chalicelib.replies import GatewayReply, fit_for_client, status_of, status_reply
 from k3s_daas.errors import DaasError
@@ -31,6 +37,10 @@ class CommandGateway(Protocol):
 
     def handle(self, request: GatewayRequest) -> GatewayReply:
         """Answer one request. Raises nothing that is not a bug."""
+        ...
+
+    def refuse(self, source: str, api_request_id: str | None, error: DaasError) -> GatewayReply:
+        """Answer what cannot be read as a request, with the Status of `error`. Likewise."""
         ...
 
 
@@ -95,8 +105,13 @@ def create_app(
 
 def _answer(gateway: Callable[[], CommandGateway], current: Request, now_ms: int) -> Response:
     try:
-        request = request_from_event(current.to_original_event(), now_ms)
-        reply = fit_for_client(gateway().handle(request), request)
+        event = current.to_original_event()
+        try:
+            request = request_from_event(event, now_ms)
+        except DaasError as error:
+            reply = gateway().refuse(source_of(event), api_request_id_of(event), error)
+        else:
+            reply = fit_for_client(gateway().handle(request), request)
     except DaasError as error:
         reply = status_reply(status_of(error, submitted=False))
     except Exception as error:  # noqa: BLE001 - Chalice would log the message, which may quote the request

@@ -20,6 +20,7 @@ from chalicelib.journey import Log, log_to_stderr
 from chalicelib.leftovers import DynamoDbLeftovers
 from chalicelib.loop import EventLoopThread
 from chalicelib.parking_keys import ParkingKeys
+from chalicelib.refusals import log_to_file
 from chalicelib.settings import GatewaySettings, settings_from_environment
 from chalicelib.trust_roots import PARAMETER, load_roots
 from chalicelib.windows import DynamoDbWindows
@@ -120,8 +121,21 @@ def build_gateway(settings: GatewaySettings, log: Log = log_to_stderr) -> Gatewa
         windows=DynamoDbWindows(dynamodb, settings.request_table),
         leftovers=DynamoDbLeftovers(dynamodb, settings.request_table),
         log=log,
+        refusal_log=_refusal_log(settings, log),
         blobs=blobs,
     )
+
+
+def _refusal_log(settings: GatewaySettings, log: Log) -> Log:
+    if settings.refusal_log_file is None:
+        return log
+    try:
+        return log_to_file(settings.refusal_log_file)
+    except OSError as error:
+        raise ConfigurationError(
+            f"DAAS_REFUSAL_LOG_FILE cannot be written ({error.strerror}): name a file in a directory that "
+            "this process may write to."
+        ) from None
 
 
 def _parking_keys(client: KMSClient, key_id: str) -> ParkingKeys:

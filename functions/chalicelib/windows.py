@@ -37,6 +37,13 @@ class Counted(NamedTuple):
     retry_after_s: int
 
 
+class WindowId(NamedTuple):
+    """One window of one key; `end_s` is the Unix time at which it ends."""
+
+    key: str
+    end_s: int
+
+
 class Windows(Protocol):
     """See the module's guarantees."""
 
@@ -69,7 +76,7 @@ class DynamoDbWindows:
         try:
             answer = self._client.update_item(
                 TableName=self._table,
-                Key=window_key(key, end_s),
+                Key=window_key(WindowId(key, end_s)),
                 UpdateExpression="SET #expires = :expires ADD #count :one",
                 ConditionExpression="attribute_not_exists(#count) OR #count < :limit",
                 ExpressionAttributeNames={"#expires": "expires_at", "#count": "count"},
@@ -86,7 +93,7 @@ class DynamoDbWindows:
             raise unavailable(error) from error
         except BotoCoreError as error:
             raise unavailable(error) from error
-        return Counted(True, max(0, limit - int(answer["Attributes"]["count"]["N"])), retry_after_s)
+        return Counted(True, max(0, limit - counted_in(answer["Attributes"])), retry_after_s)
 
 
 def window_end_s(now_ms: int, window_s: int) -> int:
@@ -94,6 +101,11 @@ def window_end_s(now_ms: int, window_s: int) -> int:
     return (now_ms // (window_s * 1000) + 1) * window_s
 
 
-def window_key(key: str, end_s: int) -> Item:
+def window_key(window: WindowId) -> Item:
     """The key of one window's item."""
-    return {"bucket": {"S": f"window/{key}"}, "id": {"B": end_s.to_bytes(8, "big")}}
+    return {"bucket": {"S": f"window/{window.key}"}, "id": {"B": window.end_s.to_bytes(8, "big")}}
+
+
+def counted_in(item: Item) -> int:
+    """What a window's item says."""
+    return int(item["count"]["N"])

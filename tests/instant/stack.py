@@ -174,6 +174,9 @@ class InstantStack:
             kms_key_id="unused",
             parking_key_id="unused",
             executor=self.executor.address,
+            # One address asks for everything here.
+            source_requests_per_second=100_000,
+            source_refusals_per_minute=100_000,
         )
         return Gateway(
             settings=settings,

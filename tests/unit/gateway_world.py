@@ -233,9 +233,13 @@ class World:
         blobs: BlobStore | None = None,
         wrap_store: Callable[[RequestStore], RequestStore] = lambda store: store,
         wrap_signer: Callable[[TransactionSigner], TransactionSigner] = lambda signer: signer,
+        table: str | None = None,
+        **changed: Any,
     ) -> None:
+        """`changed` are settings. Worlds with one `table` are functions of one gateway; without, they share
+        records, and count what is limited for themselves: they have the same seal and the same source."""
         self.signer = aws.signer
-        self.store = DynamoDbRequestStore(aws.dynamodb, TABLE)
+        self.store = DynamoDbRequestStore(aws.dynamodb, table or TABLE)
         self.parking_keys = ParkingKeys(os.urandom(32))
         self.executor = FileSigner(Ed25519PrivateKey.generate())
         self.session_key = Ed25519PrivateKey.generate()
@@ -252,8 +256,10 @@ class World:
         self.settings = replace(
             settings(self.executor.address, deadlines or DeadlineSettings(), admission_ttl_ms),
             discovery_ttl_ms=discovery_ttl_ms,
+            **changed,
         )
         self.logged: list[str] = []
+        self.refusals: list[str] = []
         self.ahead_ms = 0
         self.stopped_at_ms: int | None = None
         self.loop = EventLoopThread()
@@ -266,12 +272,12 @@ class World:
             signer=wrap_signer(self.signer),
             # Its own: worlds share the table, and the same request may be parked in another one.
             parking_keys=self.parking_keys,
-            # Of its own likewise: worlds have the same seal and the same source.
-            windows=DynamoDbWindows(aws.dynamodb, aws.new_table(), self.now_ms),
+            windows=DynamoDbWindows(aws.dynamodb, table or aws.new_table(), self.now_ms),
             leftovers=DynamoDbLeftovers(aws.dynamodb, TABLE),
             blobs=blobs,
             now_ms=self.now_ms,
             log=self.logged.append,
+            refusal_log=self.refusals.append,
         )
         self.front_door = StrictGateway(create_app(lambda: self.gateway, self.now_ms), now_ms=self.now_ms)
         self.set_cluster()

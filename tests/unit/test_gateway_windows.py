@@ -10,7 +10,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from chalicelib.errors import RequestStoreUnavailableError
-from chalicelib.windows import Counted, DynamoDbWindows, window_key
+from chalicelib.windows import Counted, DynamoDbWindows, WindowId, window_key
 from moto import mock_aws
 
 from infra.local.aws import create_request_table
@@ -76,7 +76,7 @@ def test_retry_after_is_never_zero(client: Any) -> None:
 
 def test_an_item_ends_a_minute_after_its_window(client: Any) -> None:
     DynamoDbWindows(client, TABLE, lambda: START_MS).count("ends", window_s=60, limit=1)
-    item = client.get_item(TableName=TABLE, Key=window_key("ends", START_MS // 1000 + 60))["Item"]
+    item = client.get_item(TableName=TABLE, Key=window_key(WindowId("ends", START_MS // 1000 + 60)))["Item"]
     assert item["expires_at"] == {"N": str(START_MS // 1000 + 120)}
 
 

@@ -258,6 +258,7 @@ class Stack:
             DAAS_BLOB_BUCKET=BLOB_BUCKET,
             DAAS_KMS_KEY_ID=key_id,
             DAAS_PARKING_KEY_ID=parking_key_id,
+            DAAS_REFUSAL_LOG_FILE=str(self._state / "logs" / "refusals.log"),
             DAAS_EXECUTOR=to_hex(wiring.services.executor.address),
         )
 
