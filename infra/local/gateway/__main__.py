@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 
 from infra.local.gateway.chalice_local import ChaliceLocalGateway
+from infra.local.gateway.places import at_most
 from infra.local.gateway.schedule import run_every
 from infra.local.gateway.server import GatewayServer
 from infra.local.gateway.strict import StrictGateway
@@ -57,6 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="how long the function takes to start, with the strict conversion (default: %(default)s)",
     )
     parser.add_argument(
+        "--functions",
+        type=int,
+        default=64,
+        metavar="NUMBER",
+        help="how many functions run at once; further requests wait (default: %(default)s)",
+    )
+    parser.add_argument(
         "--reclaim-every",
         type=float,
         default=300.0,
@@ -73,7 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else StrictGateway(functions.app, cold_start_s=options.cold_start)
     )
     try:
-        server = GatewayServer(options.port, options.tls_cert, options.tls_key, gateway.handle)
+        answer = at_most(options.functions, gateway.handle)
+        server = GatewayServer(options.port, options.tls_cert, options.tls_key, answer)
     except OSError as error:
         # ssl.SSLError is an OSError too: a wrong certificate file ends here as well.
         print(f"cannot serve the gateway on port {options.port}: {error}", file=sys.stderr)

@@ -21,6 +21,7 @@ class StackOptions:
     finality_ms: int = 400
     checkpoint_ms: int = 250
     conversion: str = "strict"
+    crowd: int = 0
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
@@ -44,7 +45,13 @@ class StackOptions:
             default=cls.checkpoint_ms,
             help="of the local ledger (%(default)s)",
         )
-
+        parser.add_argument(
+            "--crowd",
+            type=_whole_number,
+            default=cls.crowd,
+            metavar="HOLDERS",
+            help="as many further operators, crowd-1 and so on (%(default)s)",
+        )
         parser.add_argument(
             "--conversion",
             choices=("strict", "chalice"),
@@ -64,10 +71,15 @@ class StackOptions:
             finality_ms=options.finality_ms,
             checkpoint_ms=options.checkpoint_ms,
             conversion=options.conversion,
+            crowd=options.crowd,
         )
 
 
 def _milliseconds(text: str) -> int:
+    return _whole_number(text, " of milliseconds")
+
+
+def _whole_number(text: str, unit: str = "") -> int:
     if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of milliseconds")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number{unit}")
     return int(text)

@@ -17,6 +17,7 @@ from infra.local import aws
 from infra.local.certificates import LocalAuthority, ServerCertificate
 from infra.local.stack.chain import LISTENER_NAMESPACE, Bootstrap, Chain, Services, key_file
 from infra.local.stack.cluster import check_cluster, prepare_cluster
+from infra.local.stack.holders import demo_holders
 from infra.local.stack.kubeconfigs import holders_kubeconfig, token_kubeconfig
 from infra.local.stack.options import StackOptions
 from infra.local.stack.processes import Part, StackError, Supervisor
@@ -219,8 +220,10 @@ class Stack:
         self, sui_url: str, services: Services, faucet_url: str | None, package: CompiledPackage
     ) -> Chain:
         ledger = GrpcLedger(sui_url)
+        people = demo_holders(self._options.crowd)
+        bootstrap = Bootstrap(ledger, self._keys, services, faucet_url, people)
         try:
-            return await Bootstrap(ledger, self._keys, services, faucet_url).run(package, _now_ms)
+            return await bootstrap.run(package, _now_ms)
         finally:
             await ledger.close()
 
