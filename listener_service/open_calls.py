@@ -182,12 +182,13 @@ class OpenCalls:
         if opened.reader is Reader.FOLLOWER:
             now = datetime.fromtimestamp(self._clock.now_ms() // 1000, UTC)
             return (
-                f"the log was followed for {lasted}, and a reply comes whole here: "
-                f"go on with kubectl logs -f --since-time={now:%Y-%m-%dT%H:%M:%SZ}"
+                f"the log was followed for {lasted}: answers cross the chain in one piece. "
+                f"To go on, add --since-time={now:%Y-%m-%dT%H:%M:%SZ}"
             )
-        seen = "what changed is below" if opened.window.had_event else "nothing changed"
+        seen = "with what is below" if opened.window.had_event else "without a change"
         return (
-            f"the watch ended after {lasted}, since a reply comes whole here ({seen}): watch again for more"
+            f"the watch ended after {lasted}, {seen}: answers cross the chain in one piece. "
+            "To go on, run the command again"
         )
 
 

@@ -40,7 +40,7 @@ class WindowRules:
     """No window is longer: the caller's HTTP exchange ends after 25 s, and the answer has to cross the
     chain."""
 
-    shortest_s: float = 1.2
+    shortest_s: float = 1.0
     """From the command's arrival at the gateway; client-go backs off from shorter silent watches."""
 
     quiet_s: float = 0.2
@@ -53,8 +53,8 @@ class WindowRules:
     """Windows of an informer that asks again for what has brought nothing: the second, the third, and all
     further ones. The first one, after a list or an event, is the shortest."""
 
-    onlooker_quiet_s: float = 0.7
-    onlooker_burst_s: float = 5.0
+    onlooker_quiet_s: float = 0.3
+    onlooker_burst_s: float = 2.0
     """The same as for informers: an onlooker's watch is not taken up again, so it waits for more."""
 
     state_s: float = 10.0
