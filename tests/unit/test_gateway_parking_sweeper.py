@@ -305,3 +305,24 @@ def test_a_failed_run_does_not_end_the_schedule(capfd: pytest.CaptureFixture[str
     assert runs.acquire(timeout=5)
     end()
     assert "scheduled-run-failed" in capfd.readouterr().err
+
+
+def test_a_minute_that_is_long_over_and_has_nothing_open_is_not_read_again(stage: Stage) -> None:
+    read: list[int] = []
+    unfinished = stage.world.store.unfinished
+
+    def counted(minute: int) -> Iterator[RequestRecord]:
+        read.append(minute)
+        return unfinished(minute)
+
+    stage.world.store.unfinished = counted  # type: ignore[method-assign] # a test double
+    stage.world.gateway.sweep()
+    first, present = len(read), max(read)
+    read.clear()
+    stage.world.gateway.sweep()
+    assert first > 10
+    # The present one, and those whose functions may still be at work.
+    assert min(read) == present - 2
+    read.clear()
+    stage.after(60 * 60)
+    assert len(read) == first
