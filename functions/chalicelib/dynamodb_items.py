@@ -71,7 +71,7 @@ def record(item: Item) -> RequestRecord:
             start_by_ms=int(item["start_by_ms"]["N"]),
             finish_by_ms=int(item["finish_by_ms"]["N"]),
             answer_by_ms=int(item["answer_by_ms"]["N"]),
-            due_ms=int(item.get("due_ms", item["answer_by_ms"])["N"]),
+            due_ms=int((item.get("due_ms") or item["answer_by_ms"])["N"]),
             wrapped_reply_key=bytes(item["reply_key"]["B"]) if "reply_key" in item else b"",
         ),
         state=RequestState(item["state"]["S"]),

@@ -19,6 +19,7 @@ from chalicelib.chain import SEAL_CAPACITY, ChainView, CommandState
 from chalicelib.command import AdmittedCommand, command_transaction, seal_command
 from chalicelib.discovery_cache import DiscoveryCache, Fetched
 from chalicelib.discovery_replies import DiscoveryReplies
+from chalicelib.discovery_shelf import DiscoveryShelf
 from chalicelib.errors import GatewayUnavailableError
 from chalicelib.fate import Fate, find_fate
 from chalicelib.gas import balance_metric
@@ -35,6 +36,7 @@ from chalicelib.replies import GatewayReply, status_of, status_reply
 from chalicelib.request_store import RequestStore
 from chalicelib.sealing_keys import SealingKeys
 from chalicelib.settings import GatewaySettings
+from chalicelib.shared_discovery import SharedDiscovery
 from chalicelib.submission import (
     StartByPassedError,
     SubmissionUnknownError,
@@ -95,6 +97,7 @@ class Gateway:
         parking_keys: ParkingKeys,
         windows: Windows,
         leftovers: Leftovers,
+        shelf: DiscoveryShelf,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         log: Log = log_to_stderr,
         refusal_log: Log = log_to_stderr,
@@ -121,6 +124,13 @@ class Gateway:
         self._tally = CommandTally(keep_s=2 * state_ttl_s, capacity=SEAL_CAPACITY)
         self._discovery = DiscoveryReplies(
             DiscoveryCache(ttl_s=settings.discovery_ttl_ms / 1000, max_bytes=settings.discovery_max_bytes),
+            SharedDiscovery(
+                shelf,
+                ttl_ms=settings.discovery_ttl_ms,
+                exchange_ms=settings.deadlines.lambda_timeout_ms,
+                now_ms=now_ms,
+                log=log,
+            ),
             roots.cluster,
         )
         self._submitter = Submitter(
@@ -223,7 +233,7 @@ class Gateway:
         if journey.cache == "shared":
             # He waited for somebody else: is he still one who may ask?
             self._admit(request, journey)
-        elif journey.cache in ("miss", "revalidated"):
+        elif journey.cache in ("miss", "revalidated", "stored"):
             self._log(json.dumps({"event": "discovery-cache", **self._discovery.counters()}))
         return reply
 

@@ -13,6 +13,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
 
+from chalicelib.discovery_shelf import DynamoDbShelf
 from chalicelib.dynamodb_store import DynamoDbRequestStore
 from chalicelib.errors import NotConfiguredError, ParametersUnavailableError, SigningUnavailableError
 from chalicelib.gateway import Gateway
@@ -120,6 +121,7 @@ def build_gateway(settings: GatewaySettings, log: Log = log_to_stderr) -> Gatewa
         parking_keys=parking_keys,
         windows=DynamoDbWindows(dynamodb, settings.request_table),
         leftovers=DynamoDbLeftovers(dynamodb, settings.request_table),
+        shelf=DynamoDbShelf(dynamodb, settings.request_table, parking_keys),
         log=log,
         refusal_log=_refusal_log(settings, log),
         blobs=blobs,

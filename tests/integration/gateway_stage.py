@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from chalicelib.discovery_shelf import DynamoDbShelf
 from chalicelib.dynamodb_store import DynamoDbRequestStore
 from chalicelib.gateway import Gateway
 from chalicelib.leftovers import DynamoDbLeftovers
@@ -186,6 +187,7 @@ def gateway_stage(
         answering = sui_loop.run(start())
         ledger = GrpcLedger(f"http://127.0.0.1:{sui.grpc_ports[0]}")
         logged: list[str] = []
+        parking_keys = ParkingKeys.from_kms(kms, create_parking_key(kms))
         gateway = Gateway(
             settings=GatewaySettings(
                 trust_roots=RootsFile(keys / "unused"),
@@ -202,9 +204,10 @@ def gateway_stage(
             loop=gateway_loop,
             store=DynamoDbRequestStore(dynamodb, "requests"),
             signer=services.gateway,
-            parking_keys=ParkingKeys.from_kms(kms, create_parking_key(kms)),
+            parking_keys=parking_keys,
             windows=DynamoDbWindows(dynamodb, "requests", clock.now_ms),
             leftovers=DynamoDbLeftovers(dynamodb, "requests"),
+            shelf=DynamoDbShelf(dynamodb, "requests", parking_keys),
             now_ms=clock.now_ms,
             log=logged.append,
         )

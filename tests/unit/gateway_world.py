@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from chalicelib.discovery_shelf import DynamoDbShelf
 from chalicelib.dynamodb_store import DynamoDbRequestStore
 from chalicelib.gateway import Gateway
 from chalicelib.leftovers import DynamoDbLeftovers
@@ -231,6 +232,8 @@ class World:
         admission_ttl_ms: int = 1_000,
         discovery_ttl_ms: int = 30_000,
         blobs: BlobStore | None = None,
+        parking_keys: ParkingKeys | None = None,
+        shelf_table: str | None = None,
         wrap_store: Callable[[RequestStore], RequestStore] = lambda store: store,
         wrap_signer: Callable[[TransactionSigner], TransactionSigner] = lambda signer: signer,
         table: str | None = None,
@@ -240,7 +243,7 @@ class World:
         records, and count what is limited for themselves: they have the same seal and the same source."""
         self.signer = aws.signer
         self.store = DynamoDbRequestStore(aws.dynamodb, table or TABLE)
-        self.parking_keys = ParkingKeys(os.urandom(32))
+        self.parking_keys = parking_keys or ParkingKeys(os.urandom(32))
         self.executor = FileSigner(Ed25519PrivateKey.generate())
         self.session_key = Ed25519PrivateKey.generate()
         self.sealing_key = SealingPrivateKey.generate()
@@ -274,6 +277,7 @@ class World:
             parking_keys=self.parking_keys,
             windows=DynamoDbWindows(aws.dynamodb, table or aws.new_table(), self.now_ms),
             leftovers=DynamoDbLeftovers(aws.dynamodb, TABLE),
+            shelf=DynamoDbShelf(aws.dynamodb, shelf_table or aws.new_table(), self.parking_keys),
             blobs=blobs,
             now_ms=self.now_ms,
             log=self.logged.append,
