@@ -11,7 +11,7 @@ MOVE_COMPILER := $(wildcard infra/local/sui/toolchain/*) infra/local/sui/compile
 
 .PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 .PHONY: demo
 demo: setup move ## Start everything on this machine and play the scene with a real kubectl
@@ -30,8 +30,15 @@ move-test: setup ## Move unit tests (needs sui, or SUI_FRAMEWORK_SOURCES naming 
 	@$(PYTHON) -m infra.local.sui.move_tests move
 
 .PHONY: fuzz
-fuzz: setup move ## Arbitrary calls of the contract against a model of its rules (FUZZ_ARGS="--calls N --seed N")
+fuzz: fuzz-contract fuzz-gateway ## Both of these, other ones each time (FUZZ_ARGS="--seed N")
+
+.PHONY: fuzz-contract
+fuzz-contract: setup move ## Arbitrary calls of the contract against a model of its rules (FUZZ_ARGS="--calls N --seed N")
 	$(PYTHON) -m tests.fuzz $(FUZZ_ARGS)
+
+.PHONY: fuzz-gateway
+fuzz-gateway: setup ## Hostile requests through gateway and listener (FUZZ_ARGS="--requests N --seed N")
+	$(PYTHON) -m tests.fuzz_gateway $(FUZZ_ARGS)
 
 .PHONY: lint
 lint: setup ## Formatting, ruff, mypy --strict and the import layers

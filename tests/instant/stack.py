@@ -3,7 +3,8 @@
     AWS-shaped events → Chalice app → gateway → InstantLedger → listener → HTTP → WireServer
 
 Everything of the product is the real thing, put together as its processes do it. Not real: the ledger (see
-its module), the gateway's key (a file's, not a KMS's) and DynamoDB (moto, in this process).
+its module), and AWS, which moto plays in this process: so one request at a time, since moto tests a condition
+and writes in two steps. There is no blob store.
 """
 
 from __future__ import annotations
@@ -19,27 +20,27 @@ from pathlib import Path
 from unittest.mock import patch
 
 import boto3
-from chalicelib.dynamodb_store import DynamoDbRequestStore
 from chalicelib.gateway import Gateway
-from chalicelib.leftovers import DynamoDbLeftovers
 from chalicelib.loop import EventLoopThread
-from chalicelib.parking_keys import ParkingKeys
 from chalicelib.routes import GatewayApp, create_app
-from chalicelib.settings import GatewaySettings
-from chalicelib.trust_roots import RootsFile
-from chalicelib.windows import Counted
+from chalicelib.runtime import build_gateway
+from chalicelib.settings import settings_from_environment
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from moto import mock_aws
 
-from infra.local.aws import create_request_table
+from infra.local.aws import create_parking_key, create_request_table, create_signing_key
 from infra.local.gateway.messages import HttpReply, HttpRequest
 from infra.local.gateway.strict import StrictGateway
 from k3s_daas.bearer import mint
 from k3s_daas.contract.objects import SessionState
+from k3s_daas.ids import to_hex
 from k3s_daas.rbac import Rule
 from k3s_daas.roots import TrustRoots
 from k3s_daas.sealing import SealingPrivateKey
 from k3s_daas.sui.endpoints import SuiEndpoints
+from k3s_daas.sui.kms import KmsSigner
+from k3s_daas.sui.ledger import Ledger
+from k3s_daas.sui.quorum_members import ReportDissent, log_dissent
 from k3s_daas.sui.signers import FileSigner
 from listener_service.assembly import Listener, assemble
 from listener_service.logs import JsonFormatter
@@ -60,13 +61,21 @@ from tests.unit.contract_world import (
     cluster_state,
     seal_state,
 )
-from tests.unit.gateway_world import one_at_a_time
 
 NAMESPACE = "daas-system"
 API_SERVER_TOKEN = "the-listeners-own-credential"
-TABLE = "requests"
 _ENDPOINTS = SuiEndpoints(("http://127.0.0.1:1",))
-# So many that no test of something else meets the rate.
+TABLE = "requests"
+# So many that no test of something else meets a rate.
+UNLIMITED = dict.fromkeys(
+    (
+        "DAAS_WATCHES_PER_MINUTE",
+        "DAAS_SOURCE_REQUESTS_PER_SECOND",
+        "DAAS_SOURCE_REFUSALS_PER_MINUTE",
+        "DAAS_SEAL_ABORTS",
+    ),
+    "1000000000",
+)
 _UNLIMITED = replace(POLICY, commands_per_minute=1_000_000_000, deposit_per_day=1_000_000 * SUI)
 HOLDER = f"sui:0x{OWNER.hex()}"
 
@@ -82,11 +91,15 @@ class Sessions:
     expired: Ed25519PrivateKey
 
 
-class Unlimited:
-    """Windows that count nothing: rates across functions have tests of their own."""
+@dataclass(frozen=True)
+class _InstantEndpoints(SuiEndpoints):
+    """Endpoints whose ledger is there already."""
 
-    def count(self, key: str, *, window_s: int, limit: int) -> Counted:
-        return Counted(True, limit, 1)
+    ledger: InstantLedger | None = None
+
+    def open(self, report: ReportDissent = log_dissent) -> Ledger:
+        assert self.ledger is not None
+        return self.ledger
 
 
 class InstantStack:
@@ -95,7 +108,11 @@ class InstantStack:
     def __init__(self, api: WireServer, directory: Path, rules: Sequence[Rule]) -> None:
         self.api = api
         self.logged: list[str] = []
-        self.signer, self.executor = (FileSigner(Ed25519PrivateKey.generate()) for _ in range(2))
+        dynamodb, kms = boto3.client("dynamodb"), boto3.client("kms")
+        create_request_table(dynamodb, TABLE)
+        keys = create_signing_key(kms), create_parking_key(kms)
+        self.signer = KmsSigner(kms, keys[0])
+        self.executor = FileSigner(Ed25519PrivateKey.generate())
         self.sealing_key = SealingPrivateKey.generate()
         self.sessions = Sessions(*(Ed25519PrivateKey.generate() for _ in range(4)))
         self.roots = TrustRoots(
@@ -117,7 +134,7 @@ class InstantStack:
         )
         self._put_seal()
         self.loop = EventLoopThread()
-        self.gateway = self._gateway()
+        self.gateway = self._gateway(directory, keys)
         self.app: GatewayApp = create_app(lambda: self.gateway)
         self.front_door = StrictGateway(self.app)
         self._stop = asyncio.Event()
@@ -163,33 +180,24 @@ class InstantStack:
         by_key = {key.public_key().public_bytes_raw(): state for key, state in sessions.items()}
         self.ledger.put_seal(seal_state(sessions=by_key, stake=50 * SUI, expires_at_ms=end_ms))
 
-    def _gateway(self) -> Gateway:
-        client = boto3.session.Session("local", "local", region_name="us-east-1").client("dynamodb")
-        one_at_a_time(client)
-        create_request_table(client, TABLE)
-        settings = GatewaySettings(
-            trust_roots=RootsFile(Path("unused")),
-            endpoints=_ENDPOINTS,
-            request_table=TABLE,
-            kms_key_id="unused",
-            parking_key_id="unused",
-            executor=self.executor.address,
-            # One address asks for everything here.
-            source_requests_per_second=100_000,
-            source_refusals_per_minute=100_000,
-        )
-        return Gateway(
-            settings=settings,
-            roots=self.roots,
-            ledger=self.ledger,
-            loop=self.loop,
-            store=DynamoDbRequestStore(client, TABLE),
-            signer=self.signer,
-            parking_keys=ParkingKeys(os.urandom(32)),
-            windows=Unlimited(),
-            leftovers=DynamoDbLeftovers(client, TABLE),
-            log=self.logged.append,
-        )
+    def _gateway(self, directory: Path, keys: tuple[str, str]) -> Gateway:
+        """As the function makes it from its environment, but for the chain's endpoint and the loop."""
+        roots = directory / "roots.json"
+        self.roots.dump(roots)
+        environment = {
+            "DAAS_TRUST_ROOTS_FILE": str(roots),
+            "DAAS_SUI_ENDPOINT": "http://127.0.0.1:1",
+            "DAAS_SINGLE_ENDPOINT": "development",
+            "DAAS_REQUEST_TABLE": TABLE,
+            "DAAS_KMS_KEY_ID": keys[0],
+            "DAAS_PARKING_KEY_ID": keys[1],
+            "DAAS_EXECUTOR": to_hex(self.executor.address),
+            **UNLIMITED,
+        }
+        settings = settings_from_environment(environment)
+        settings = replace(settings, endpoints=_InstantEndpoints(settings.endpoints.urls, ledger=self.ledger))
+        with patch("chalicelib.runtime.EventLoopThread", lambda: self.loop):
+            return build_gateway(settings, self.logged.append)
 
     async def _start(self, directory: Path) -> Listener:
         settings = ListenerSettings(
@@ -217,7 +225,8 @@ class InstantStack:
 @contextmanager
 def instant_stack(directory: Path, rules: Sequence[Rule] = OPERATOR) -> Iterator[InstantStack]:
     """A running stack whose role has these rules; its files are in `directory`."""
-    with mock_aws(), wire_server() as api:
+    region = patch.dict(os.environ, AWS_DEFAULT_REGION="us-east-1")
+    with region, mock_aws(), wire_server() as api:
         stack = InstantStack(api, directory, rules)
         with _recorded(stack.logged):
             try:
