@@ -28,6 +28,8 @@ from k3s_daas.status import StatusError
 
 APP_NAME = "k3s-daas-gateway"
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+# The only other method that API Gateway knows: without a route it would say that there is no such path.
+REFUSED_METHODS = ["OPTIONS"]
 # Kubernetes itself needs 8; only the tails of proxies are longer.
 MAX_DEPTH = 12
 
@@ -93,11 +95,15 @@ def create_app(
     def view(**_segments: str) -> Response:
         current = app.current_request
         assert current is not None, "Chalice sets the request before it calls a view"
+        if current.method not in METHODS:
+            return _response(_chalice_refusal(405))
         return _answer(gateway, current, now_ms())
 
     for depth in range(MAX_DEPTH + 1):
         path = "/" + "/".join(f"{{s{index}}}" for index in range(depth))
-        app.route(path, name=f"depth_{depth}", methods=METHODS, content_types=["*/*"])(view)
+        app.route(path, name=f"depth_{depth}", methods=[*METHODS, *REFUSED_METHODS], content_types=["*/*"])(
+            view
+        )
     app.register_middleware(_default_accept, "http")
     app.register_middleware(_only_statuses, "http")
     return app
