@@ -19,6 +19,7 @@ from listener_service.journal_writer import JournalWriter
 from listener_service.responder import Responder
 from listener_service.service import ListenerService
 from listener_service.verification import Verifier
+from listener_service.windows import WindowRules
 from tests.unit.contract_world import CHAIN_ID, CLUSTER, PACKAGE
 from tests.unit.listener_world import NAMESPACE, World
 from tests.unit.scripted_api_server import ScriptedApiServer
@@ -33,7 +34,14 @@ class Running:
 
 @asynccontextmanager
 async def listener(
-    world: World, api: ScriptedApiServer, state: Path, *, birth_ms: int = 0, concurrency: int = 8
+    world: World,
+    api: ScriptedApiServer,
+    state: Path,
+    *,
+    birth_ms: int = 0,
+    concurrency: int = 8,
+    open_calls: int = 4,
+    windows: WindowRules | None = None,
 ) -> AsyncGenerator[Running, None]:
     """A running listener over the scripted ports, subscribed when the block begins; drained at its end."""
     journal = JournalWriter(Journal(state, chain_id=CHAIN_ID, cluster=CLUSTER))
@@ -42,9 +50,10 @@ async def listener(
     executor = Executor(
         ApiServer(lambda: api.configuration, connections=concurrency),
         concurrency=concurrency,
-        open_calls=4,
+        open_calls=open_calls,
         listener_namespace=NAMESPACE,
         clock=world.clock,
+        windows=windows,
     )
     service = ListenerService(
         source=LedgerEventSource(
