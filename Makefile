@@ -22,8 +22,17 @@ up: setup move ## Start everything on this machine and keep it running (Ctrl-C e
 	$(VENV)/bin/daas up
 
 .PHONY: test
-test: setup move ## Unit, Move VM, integration and end-to-end tests
+test: setup move ## Unit, Move VM, integration, end-to-end and kubectl tests
+	$(PYTHON) -m infra.local.apiserver build --if-possible
 	$(PYTHON) -m pytest $(PYTEST_ARGS)
+
+.PHONY: compat
+compat: setup move ## The kubectl battery in all combinations, and parking in real time (COMPAT_ARGS="--help")
+	$(PYTHON) -m tests.compat $(COMPAT_ARGS)
+
+.PHONY: kube-apiserver
+kube-apiserver: setup ## Compile a real Kubernetes API server from Debian's source, once per machine
+	$(PYTHON) -m infra.local.apiserver build
 
 .PHONY: move-test
 move-test: setup ## Move unit tests (needs sui, or SUI_FRAMEWORK_SOURCES naming a directory with MoveStdlib/ and Sui/)
@@ -48,8 +57,9 @@ lint: setup ## Formatting, ruff, mypy --strict and the import layers
 	$(VENV)/bin/lint-imports
 
 .PHONY: bench
-bench: setup move ## Latency of a warm get through the whole chain, and the share of it that is ours
+bench: setup move ## Latency, CPU and memory of commands through the whole chain, one by one and many at once
 	$(PYTHON) -m tests.bench.latency
+	$(PYTHON) -m tests.bench.load
 
 .PHONY: numbers
 numbers: setup move ## Count what commands cost on the chain, and write it into docs/contract.md
