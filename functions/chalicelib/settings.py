@@ -73,8 +73,9 @@ class GatewaySettings:
     """Watches and followed logs that one seal may begin in a minute, in all functions together; never more
     than half of what the contract allows it for all commands, so that reads and writes are left."""
 
-    open_requests: int = 64
-    """How many of them may be open in this process at a time; Lambda gives a function one request anyway."""
+    open_requests: int = 32
+    """How many of them may be open in this process at a time, where a process serves many requests (Lambda
+    gives it one)."""
 
     source_requests_per_second: int = 100
     """What one address may send to one process; five seconds' worth at once."""
