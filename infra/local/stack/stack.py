@@ -70,6 +70,7 @@ class RunningStack:
     roots: Path
     endpoints: Endpoints
     chain: Chain
+    pids: Mapping[str, int]
 
 
 class Stack:
@@ -130,7 +131,7 @@ class Stack:
             holders_kubeconfig(gateway_url, authority.pem, chain.holders, credential_plugin())
         )
         (self._state / "pids.json").write_text(json.dumps(self._supervisor.pids, indent=2) + "\n")
-        return RunningStack(kubeconfig, roots, endpoints, chain)
+        return RunningStack(kubeconfig, roots, endpoints, chain, self._supervisor.pids)
 
     def ended(self) -> list[Part]:
         """Parts that ended although nobody told them to."""
