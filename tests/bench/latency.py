@@ -3,8 +3,8 @@ what CPU it costs gateway and listener (without what they use while nobody asks)
 
 The floor is what no design can avoid: two transactions' finality, one checkpoint (both are settings of the
 local ledger), and the call to the Kubernetes API. The Move VM's own time counts as finality, so what is
-called ours here still contains it. The gateway's process also serves TLS and makes Lambda events, which is API
-Gateway's work at AWS.
+called ours here still contains it. The gateway's process also serves TLS and makes Lambda events, which is
+API Gateway's work at AWS.
 """
 
 from __future__ import annotations
