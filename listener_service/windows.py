@@ -1,7 +1,7 @@
 """How long a watch or a followed log stays open before it is answered: pure rules over a given clock.
 
 A reply crosses the chain complete, so everything that stays open is cut into windows. When a window closes is
-a compromise, found by measuring with kubectl (docs/decisions/0013-windows-of-watches.md):
+a compromise, found by measuring with kubectl (docs/decisions/0015-windows-of-watches.md):
 
 - a client cannot give up a request whose reply has not begun. `kubectl wait`, `rollout status` and
   `delete --wait` have their event, have asked for the next watch already, and end only when that one is

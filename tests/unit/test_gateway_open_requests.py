@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from chalicelib.open_requests import OpenRequests
-from chalicelib.windows import DynamoDbWindows
+from chalicelib.windows import Counted, DynamoDbWindows
 from moto import mock_aws
 
 from infra.local.gateway.messages import HttpReply
@@ -43,6 +43,18 @@ def make(aws: LocalAws) -> Iterator[Callable[..., World]]:
         each.close()
 
 
+class CountedWindows:
+    """How often the table is written to."""
+
+    def __init__(self, windows: DynamoDbWindows) -> None:
+        self._windows = windows
+        self.writes = 0
+
+    def count(self, key: str, *, window_s: int, limit: int) -> Counted:
+        self.writes += 1
+        return self._windows.count(key, window_s=window_s, limit=limit)
+
+
 def cause(reply: HttpReply) -> str:
     return str(json.loads(reply.body)["details"]["causes"][0]["reason"])
 
@@ -62,8 +74,20 @@ def test_a_seal_begins_so_many_watches_and_logs_in_a_minute_and_reads_go_on(
     assert retry_after(refused) == 50
     assert len(world.chain.executed) == before
     assert world.send(PODS).status == 200
-    world.ahead_ms += 50_000
-    assert world.send(WATCH).status == 200
+
+
+def test_the_next_minute_is_a_new_one_and_until_then_nothing_is_written(aws: LocalAws) -> None:
+    now_s = 1_000_000_020.0
+    seal = b"s" * 32
+    counting = CountedWindows(DynamoDbWindows(aws.dynamodb, aws.new_table(), lambda: int(now_s * 1000)))
+    limit = OpenRequests(counting, per_minute=1, places=1, monotonic=lambda: now_s)
+    limit.count(seal, 600)
+    for _ in range(3):
+        with pytest.raises(StatusError):
+            limit.count(seal, 600)
+    assert counting.writes == 2
+    now_s += 60
+    limit.count(seal, 600)
 
 
 def test_the_rate_is_one_for_all_functions(make: Callable[..., World], aws: LocalAws) -> None:
