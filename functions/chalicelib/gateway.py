@@ -68,7 +68,7 @@ from k3s_daas.headers import admit_request_headers, filter_response_headers
 from k3s_daas.ids import request_id_text
 from k3s_daas.roots import TrustRoots
 from k3s_daas.sealing import SealingPublicKey, response_info
-from k3s_daas.status import Cause, StatusError, from_abort
+from k3s_daas.status import Cause, StatusError, from_abort, from_failure
 from k3s_daas.sui.ledger import Ledger
 from k3s_daas.sui.signers import TransactionSigner
 
@@ -472,12 +472,7 @@ def _status(error: Exception, journey: Journey, now_ms: int) -> StatusError:
     if isinstance(error, StartByPassedError):
         return from_abort("k8s_gateway", 404, request_id=request_id)
     if isinstance(error, TransactionFailedError):
-        return StatusError(
-            502,
-            "BadGateway",
-            f"transaction {journey.request_digest} failed on chain, and nothing was run: {error}",
-            request_id=request_id,
-        )
+        return from_failure(error.kind, transaction=journey.request_digest, request_id=request_id)
     status = status_of(error, submitted=submitted, request_id=request_id, now_ms=now_ms)
     if submitted and journey.request_digest is not None:
         status.causes = (*status.causes, Cause("RequestDigest", journey.request_digest))
@@ -488,6 +483,8 @@ def _refusal_name(error: Exception, status: StatusError) -> str:
     """One word for the log: the abort's or the refusal's name where there is one."""
     if isinstance(error, TransactionRefusedError):
         return f"TransactionRefused:{error.kind}"
+    if isinstance(error, TransactionFailedError):
+        return f"TransactionFailed:{error.kind}"
     if isinstance(error, StatusError | MoveAbortError) and status.causes:
         return status.causes[0].reason
     return type(error).__name__ if not isinstance(error, StatusError) else status.reason

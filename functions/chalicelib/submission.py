@@ -66,7 +66,11 @@ class SubmissionUnknownError(LedgerUnavailableError):
 
 
 class TransactionFailedError(DaasError):
-    """The transaction was executed and failed without an abort of the contract (out of gas, say)."""
+    """The transaction was executed and failed, without an abort of the contract; `kind` is Sui's name."""
+
+    def __init__(self, kind: str | None, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class Submitter:
@@ -214,7 +218,7 @@ def _check(outcome: ExecutionOutcome) -> None:
         return
     abort = outcome.abort
     if abort is None:
-        raise TransactionFailedError(outcome.failure or "the endpoint gave no reason")
+        raise TransactionFailedError(outcome.failure_kind, outcome.failure or "the endpoint gave no reason")
     if abort_name(abort.module, abort.code) == "ERequestExists":
         # Only this gateway knows the id: an earlier transaction for the same command went through.
         return

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,7 @@ class Stage:
     logged: list[str]
     clock: MovedClock
     dynamodb: Any
+    make_gateway: Callable[[dict[str, Any]], Gateway]
 
     @property
     def port(self) -> int:
@@ -132,8 +133,15 @@ class Stage:
         return self.sui.calls[method]
 
     def send(
-        self, target: str, method: str = "GET", body: bytes = b"", *, holder: str = "operator"
+        self,
+        target: str,
+        method: str = "GET",
+        body: bytes = b"",
+        *,
+        holder: str = "operator",
+        gateway: Gateway | None = None,
     ) -> HttpReply:
+        served = gateway or self.gateway
         settings = Holder.load(self.chain.holders[holder])
         token = mint(
             settings.session_key(),
@@ -142,10 +150,14 @@ class Stage:
             gateway=settings.gateway,
             now_ms=self.clock.now_ms(),
         )
-        door = StrictGateway(create_app(lambda: self.gateway, self.clock.now_ms), now_ms=self.clock.now_ms)
+        door = StrictGateway(create_app(lambda: served, self.clock.now_ms), now_ms=self.clock.now_ms)
         return door.handle(
             HttpRequest(method, target, (("Authorization", f"Bearer {token.encode()}"),), body)
         )
+
+    def gateway_with(self, **changes: Any) -> Gateway:
+        """Another gateway on the same table, key and endpoint, with other settings."""
+        return self.make_gateway(changes)
 
     def misbehave(self, **changes: Any) -> None:
         async def change() -> None:
@@ -188,30 +200,46 @@ def gateway_stage(
         ledger = GrpcLedger(f"http://127.0.0.1:{sui.grpc_ports[0]}")
         logged: list[str] = []
         parking_keys = ParkingKeys.from_kms(kms, create_parking_key(kms))
-        gateway = Gateway(
-            settings=GatewaySettings(
-                trust_roots=RootsFile(keys / "unused"),
-                endpoints=SuiEndpoints(("unused",)),
-                request_table="requests",
-                kms_key_id="unused",
-                parking_key_id="unused",
-                executor=services.executor.address,
-                deadlines=deadlines or DeadlineSettings(),
-                admission_ttl_ms=admission_ttl_ms,
-            ),
-            roots=chain.roots,
-            ledger=ledger,
-            loop=gateway_loop,
-            store=DynamoDbRequestStore(dynamodb, "requests"),
-            signer=services.gateway,
-            parking_keys=parking_keys,
-            windows=DynamoDbWindows(dynamodb, "requests", clock.now_ms),
-            leftovers=DynamoDbLeftovers(dynamodb, "requests"),
-            shelf=DynamoDbShelf(dynamodb, "requests", parking_keys),
-            now_ms=clock.now_ms,
-            log=logged.append,
+        settings = GatewaySettings(
+            trust_roots=RootsFile(keys / "unused"),
+            endpoints=SuiEndpoints(("unused",)),
+            request_table="requests",
+            kms_key_id="unused",
+            parking_key_id="unused",
+            executor=services.executor.address,
+            deadlines=deadlines or DeadlineSettings(),
+            admission_ttl_ms=admission_ttl_ms,
         )
-        yield Stage(sui, sui_loop, chain, services, keys, executor, gateway, logged, clock, dynamodb)
+
+        def make_gateway(changes: dict[str, Any]) -> Gateway:
+            return Gateway(
+                settings=replace(settings, **changes),
+                roots=chain.roots,
+                ledger=ledger,
+                loop=gateway_loop,
+                store=DynamoDbRequestStore(dynamodb, "requests"),
+                signer=services.gateway,
+                parking_keys=parking_keys,
+                windows=DynamoDbWindows(dynamodb, "requests", clock.now_ms),
+                leftovers=DynamoDbLeftovers(dynamodb, "requests"),
+                shelf=DynamoDbShelf(dynamodb, "requests", parking_keys),
+                now_ms=clock.now_ms,
+                log=logged.append,
+            )
+
+        yield Stage(
+            sui,
+            sui_loop,
+            chain,
+            services,
+            keys,
+            executor,
+            make_gateway({}),
+            logged,
+            clock,
+            dynamodb,
+            make_gateway,
+        )
 
         async def end() -> None:
             answering.cancel()

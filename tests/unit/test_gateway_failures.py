@@ -255,7 +255,7 @@ def test_a_second_refusal_is_final(world: World) -> None:
     world.chain.epoch_info = EpochInfo(8, 2_000)
     world.chain.outcomes += [refused("gas-price"), refused("gas-price")]
     reply = world.send(PODS)
-    assert status(reply)["code"] == 502
+    assert (status(reply)["code"], header(reply, "Retry-After")) == (503, "1")
     assert len(world.chain.executed) == 2
     assert record(world, reply).state is RequestState.REFUSED
 
@@ -263,7 +263,7 @@ def test_a_second_refusal_is_final(world: World) -> None:
 def test_a_refusal_that_fresh_terms_cannot_cure_is_final_at_once(world: World) -> None:
     world.chain.outcomes.append(refused("insufficient-funds"))
     reply = world.send(PODS)
-    assert status(reply)["code"] == 502
+    assert (status(reply)["code"], header(reply, "Retry-After")) == (503, None)
     assert len(world.chain.executed) == 1
     assert json.loads(world.logged[-1])["refused"] == "TransactionRefused:insufficient-funds"
 
@@ -316,12 +316,13 @@ def test_an_abort_on_chain_is_its_status_with_the_transaction(
 def test_a_failure_that_is_no_abort_is_a_502(world: World) -> None:
     world.chain.outcomes.append(
         lambda transaction: ExecutionOutcome(
-            transaction_digest(transaction), success=False, failure="InsufficientGas"
+            transaction_digest(transaction), success=False, failure="…", failure_kind="INSUFFICIENT_GAS"
         )
     )
     reply = world.send(PODS)
-    assert "InsufficientGas" in status(reply)["message"]
+    assert "more gas" in status(reply)["message"]
     assert status(reply)["code"] == 502
+    assert json.loads(world.logged[-1])["refused"] == "TransactionFailed:INSUFFICIENT_GAS"
 
 
 # Waiting
