@@ -11,6 +11,7 @@ from collections.abc import Callable
 from chalicelib.journey import Log
 from chalicelib.limits import Buckets, Limit, SharedLimit
 from chalicelib.settings import GatewaySettings
+from chalicelib.sizes import Reading
 from chalicelib.windows import WindowId, Windows
 from k3s_daas.ids import to_hex
 from k3s_daas.status import Cause, StatusError
@@ -20,19 +21,6 @@ REFUSALS_WINDOW_S = 60
 BURST_S = 5
 # kubectl waits silently for as long as Retry-After says: for minutes, a person should be told instead.
 LONGEST_SILENT_WAIT_S = 60
-
-
-class SourceRefusedError(StatusError):
-    """A source is over one of its limits: nothing of the request was looked at."""
-
-    def __init__(self, cause: str, message: str, retry_after_s: int) -> None:
-        super().__init__(
-            429,
-            "TooManyRequests",
-            message,
-            causes=(Cause(cause, "per address that requests come from"),),
-            retry_after_s=retry_after_s,
-        )
 
 
 class Sources:
@@ -47,24 +35,24 @@ class Sources:
         self._refusals = SharedLimit(limit, windows, now_ms=now_ms, log=log)
 
     def check(self, source: str) -> None:
-        """Raises SourceRefusedError. Asks nobody."""
+        """Raises a 429 StatusError, before anything of the request is looked at. Asks nobody."""
         left_s = self._refusals.reached(source)
         if left_s is not None:
-            raise SourceRefusedError(
+            raise _source_refused(
                 "SourceRefusals",
                 f"too many requests from {source} were refused: wait {left_s} s, and mend what was refused",
                 left_s,
             )
         if not self._buckets.take(source):
-            raise SourceRefusedError("SourceRate", f"too many requests come from {source}: send fewer", 1)
+            raise _source_refused("SourceRate", f"too many requests come from {source}: send fewer", 1)
 
     def refused(self, source: str) -> None:
         """A request of this source was refused. Never raises."""
         self._refusals.count(source)
 
-    def entries(self) -> int:
-        """What the tables hold now."""
-        return self._buckets.entries() + self._refusals.entries()
+    def readings(self) -> dict[str, Reading]:
+        """What the tables hold, by name."""
+        return {"source-buckets": self._buckets.reading(), "source-refusals": self._refusals.reading()}
 
 
 class FailedTransactions:
@@ -100,6 +88,11 @@ class FailedTransactions:
         """One more failed. Never raises."""
         self._limit.count(to_hex(seal))
 
-    def entries(self) -> int:
-        """Seals in the table now."""
-        return self._limit.entries()
+    def reading(self) -> Reading:
+        """Seals in the table."""
+        return self._limit.reading()
+
+
+def _source_refused(cause: str, message: str, retry_after_s: int) -> StatusError:
+    causes = (Cause(cause, "per address that requests come from"),)
+    return StatusError(429, "TooManyRequests", message, causes=causes, retry_after_s=retry_after_s)

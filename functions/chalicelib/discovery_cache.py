@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Literal, NamedTuple
 
 from chalicelib.replies import GatewayReply
+from chalicelib.sizes import Reading
 
 # How long after a write of definitions the API server may still answer with the old ones.
 SUSPENSION_S = 30.0
@@ -164,6 +165,14 @@ class DiscoveryCache:
         """For the log: see `CacheCounters`."""
         with self._lock:
             return asdict(self._counters)
+
+    def reading(self) -> Reading:
+        """For the metrics: a hit is what cost no command."""
+        with self._lock:
+            counts = self._counters
+            asked = counts.miss + counts.revalidated + counts.suspended
+            hits = counts.hit + counts.shared + counts.stored
+            return Reading(hits, asked, counts.evicted, counts.entries, counts.bytes)
 
     def _plan(
         self, key: DiscoveryKey, definitions: Definitions

@@ -14,6 +14,7 @@ from chalicelib.command import AdmittedCommand
 from chalicelib.discovery_cache import NOT_MODIFIED, OK, DiscoveryCache, DiscoveryKey, Fetched, Outcome
 from chalicelib.replies import GatewayReply
 from chalicelib.shared_discovery import SharedDiscovery
+from chalicelib.sizes import Reading
 from k3s_daas.discovery import changes_discovery, is_discovery
 from k3s_daas.ids import to_hex
 from k3s_daas.status import StatusError
@@ -64,6 +65,10 @@ class DiscoveryReplies:
     def _key(self, admitted: AdmittedCommand) -> DiscoveryKey:
         accept = normalised_accept(_values(admitted, "Accept"))
         return DiscoveryKey(self._cluster, admitted.attributes.path, admitted.request.query, accept)
+
+    def reading(self) -> Reading:
+        """What the cache holds and did."""
+        return self._cache.reading()
 
     def counters(self) -> dict[str, int]:
         """Of the cache, for the log."""

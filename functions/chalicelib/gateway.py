@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from chalicelib.admission import admit
 from chalicelib.bodies import complete_response
-from chalicelib.callers import FailedTransactions, SourceRefusedError, Sources
+from chalicelib.callers import FailedTransactions, Sources
 from chalicelib.chain import SEAL_CAPACITY, ChainView, CommandState
 from chalicelib.command import AdmittedCommand, command_transaction, seal_command
 from chalicelib.discovery_cache import DiscoveryCache, Fetched
@@ -22,21 +22,23 @@ from chalicelib.discovery_replies import DiscoveryReplies
 from chalicelib.discovery_shelf import DiscoveryShelf
 from chalicelib.errors import GatewayUnavailableError
 from chalicelib.fate import Fate, find_fate
-from chalicelib.gas import balance_metric
 from chalicelib.http_request import GatewayRequest
 from chalicelib.journey import Journey, Log, log_to_stderr, where
 from chalicelib.leftovers import Leftovers
 from chalicelib.loop import EventLoopThread
+from chalicelib.metrics import MIST_PER_SUI, Metrics, Sample
 from chalicelib.open_requests import OpenRequests
 from chalicelib.parking import Parking, PendingCommand
 from chalicelib.parking_keys import ParkingKeys
 from chalicelib.reclaim import Reclaimed, Reclaimer
 from chalicelib.refusals import refusal_line
 from chalicelib.replies import GatewayReply, status_of, status_reply
+from chalicelib.reporting import Reporter
 from chalicelib.request_store import RequestStore
 from chalicelib.sealing_keys import SealingKeys
 from chalicelib.settings import GatewaySettings
 from chalicelib.shared_discovery import SharedDiscovery
+from chalicelib.sizes import Reading
 from chalicelib.submission import (
     StartByPassedError,
     SubmissionUnknownError,
@@ -80,6 +82,8 @@ CLOCK_MARGIN_MS = 5_000
 BALANCE_TIMEOUT_S = 20.0
 # For one more look at the chain after the wait: Lambda ends soon.
 LOOK_S = 1.0
+# The caller has his answer already, but Lambda gives it out only when this is done.
+READINGS_S = 0.1
 
 
 class Gateway:
@@ -101,6 +105,8 @@ class Gateway:
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         log: Log = log_to_stderr,
         refusal_log: Log = log_to_stderr,
+        metric_log: Log = log_to_stderr,
+        function: str = "gateway",
         blobs: BlobStore | None = None,
     ) -> None:
         self._settings = settings
@@ -117,6 +123,8 @@ class Gateway:
         self._blobs = blobs
         self._sources = Sources(settings, windows, now_ms=now_ms, log=log)
         self._failed = FailedTransactions(settings, windows, now_ms=now_ms, log=log)
+        self._metrics = Metrics(metric_log, now_ms, function)
+        self._reporter = Reporter(self._metrics, self._readings)
         self._keys = SealingKeys(roots)
         reader = ContractReader(ledger, roots)
         state_ttl_s = settings.admission_ttl_ms / 1000
@@ -188,23 +196,27 @@ class Gateway:
             status = _status(error, journey, self._now_ms())
             refused = _refusal_name(error, status)
             reply = status_reply(status)
-            self._refused(journey, error, status, refused)
+            journey.parked = isinstance(error, ParkedError)
+            journey.expired = isinstance(error, StartByPassedError)
+            if not journey.parked:
+                self._refused(journey, error, status, refused)
         self._log(journey.log_line(code=reply.status, reason=refused))
+        self._reporter.request(journey, reply.status, None if journey.parked else refused)
         return GatewayReply(reply.status, (*reply.headers, *journey.headers()), reply.body)
 
     def _refused(self, journey: Journey, error: Exception, status: StatusError, reason: str) -> None:
         """Keep what was refused, and count it where it was the caller's doing and cost no gas."""
-        if isinstance(error, ParkedError):
-            return
         self._refusal_log(refusal_line(journey, code=status.code, reason=reason))
-        if isinstance(error, SourceRefusedError) or journey.request_digest is not None:
-            return
-        if journey.source is not None and (status.code < 500 or status.code == 501):
+        # Rates are counted where they are: a holder who is over his takes nothing from his neighbours.
+        callers_doing = (status.code < 500 and status.code != 429) or status.code == 501
+        if journey.source is not None and journey.request_digest is None and callers_doing:
             self._sources.refused(journey.source)
 
     def sweep(self) -> Sweep:
         """Go on with what functions that died have left; for a schedule. See `sweeper`."""
-        return self._sweeper.sweep()
+        swept = self._sweeper.sweep()
+        self._metrics.emit([Sample({"SweptRecords": swept.moved, "SweepFailures": swept.failed})])
+        return swept
 
     def reclaim(self) -> Reclaimed:
         """Take finished requests off the chain; for a schedule. See `reclaim`."""
@@ -213,7 +225,7 @@ class Gateway:
     def report_balance(self, function_name: str) -> None:
         """Log what this gateway's address can still pay with; for a schedule. Raises LedgerError."""
         balance = self._loop.run(self._ledger.balance(self._signer.address), timeout_s=BALANCE_TIMEOUT_S)
-        self._log(balance_metric(balance, function_name, self._now_ms()))
+        self._metrics.emit([Sample({"GasBalance": balance / MIST_PER_SUI})], function_name)
 
     def _serve(self, request: GatewayRequest, journey: Journey) -> GatewayReply:
         with journey.stage("admission"):
@@ -251,6 +263,7 @@ class Gateway:
                 else:
                     pending = self._resume(adopted, journey)
             except (MoveAbortError, TransactionFailedError):
+                journey.aborted = True
                 self._failed.failed(admitted.seal)
                 raise
         with journey.stage("wait"):
@@ -333,8 +346,12 @@ class Gateway:
         reservation = self._store.reserve(self._parking.new_request(admitted, sealed, place))
         self._tally.add(admitted.seal, admitted.deposit)
 
+        def on_reading() -> None:
+            journey.submission_rpcs += 1
+
         def on_sending(digest: str) -> None:
             journey.request_digest = digest
+            on_reading()
 
         try:
             sent = self._submitter.submit(
@@ -344,6 +361,7 @@ class Gateway:
                 reservation,
                 start_by_ms=sealed.deadlines.start_by_ms,
                 on_sending=on_sending,
+                on_reading=on_reading,
             )
         except SubmissionUnknownError as error:
             pending = self._parking.pending(admitted, sealed, place, error.sent, unsent=error.signed)
@@ -424,6 +442,20 @@ class Gateway:
             return self._loop.run(looking, timeout_s=LOOK_S).fate in (Fate.NEVER_RAN, Fate.REFUSED)
         except (LedgerError, TimeoutError):
             return False
+
+    def _readings(self) -> dict[str, Reading]:
+        """What this process's tables hold, by name; those of the chain only if their loop is not busy."""
+        readings = {
+            "discovery": self._discovery.reading(),
+            "sealing-keys": self._keys.reading(),
+            "tally": self._tally.reading(),
+            **self._sources.readings(),
+            "seal-aborts": self._failed.reading(),
+        }
+        try:
+            return readings | self._loop.run(self._chain.readings(), timeout_s=READINGS_S)
+        except TimeoutError:
+            return readings
 
     def _wait_until_ms(self, request: GatewayRequest) -> int:
         return request.arrival_ms + self._settings.deadlines.gateway_wait_ms

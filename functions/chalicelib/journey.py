@@ -45,6 +45,14 @@ class Journey:
     response_digest: str | None = None
     adopted: bool = False
     """The answer is that of a command which an earlier request left behind."""
+    parked: bool = False
+    """The caller was told to ask again, and finds the command then."""
+    expired: bool = False
+    """`start_by` passed before the chain took the command."""
+    aborted: bool = False
+    """A transaction of this request was executed and failed."""
+    submission_rpcs: int = 0
+    """Calls to the ledger that its submission took; with several endpoints each may be several."""
     cache: str | None = None
     """What the cache of discovery had to do with the reply; `hit` means that nothing reached the chain."""
     durations: dict[str, float] = field(default_factory=dict)
@@ -61,9 +69,18 @@ class Journey:
         finally:
             self.durations[name] = (self.monotonic() - started) * 1000
 
+    @property
+    def verbs(self) -> str:
+        """The class of what was asked for."""
+        if self.attributes is None:
+            return "none"
+        if self.attributes.verb == "watch":
+            return "watch"
+        return "read" if self.attributes.is_read else "write"
+
     def headers(self) -> list[tuple[str, str]]:
         """The diagnostic headers of the reply."""
-        timing = [f"{name};dur={ms:.1f}" for name, ms in self._stages().items()]
+        timing = [f"{name};dur={ms:.1f}" for name, ms in self.stages().items()]
         if self.cache is not None:
             timing.append(f"cache;desc={self.cache}")
         found = [("Server-Timing", ", ".join(timing))]
@@ -84,7 +101,7 @@ class Journey:
         fields["cache"] = self.cache
         fields["request_digest"] = self.request_digest
         fields["response_digest"] = self.response_digest
-        fields["ms"] = {name: round(ms, 1) for name, ms in self._stages().items()}
+        fields["ms"] = {name: round(ms, 1) for name, ms in self.stages().items()}
         return json.dumps({name: value for name, value in fields.items() if value is not None})
 
     def who_and_what(self) -> dict[str, str]:
@@ -104,7 +121,8 @@ class Journey:
             fields.update(_public(self.attributes))
         return fields
 
-    def _stages(self) -> dict[str, float]:
+    def stages(self) -> dict[str, float]:
+        """Durations in ms by stage, with the total up to now."""
         return {**self.durations, "total": (self.monotonic() - self._started) * 1000}
 
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from chalicelib.errors import GatewayUnavailableError
 from chalicelib.journey import Log
+from chalicelib.sizes import Reading, deep_size
 from chalicelib.windows import WindowId, Windows, window_end_s
 
 # Callers that one limit remembers; whoever did nothing for longest is forgotten first.
@@ -63,6 +64,7 @@ class SharedLimit:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._seen: OrderedDict[str, _Seen] = OrderedDict()
+        self._evictions = 0
         self._asks_again_s = float("-inf")
 
     def reached(self, who: str) -> int | None:
@@ -100,9 +102,10 @@ class SharedLimit:
                 seen = self._present(who)
                 seen.count = max(seen.count, count)
 
-    def entries(self) -> int:
+    def reading(self) -> Reading:
         """Callers remembered now."""
-        return len(self._seen)
+        with self._lock:
+            return Reading(0, 0, self._evictions, len(self._seen), deep_size(self._seen))
 
     def _key(self, who: str) -> str:
         return f"{self.limit.kind}/{who}"
@@ -124,6 +127,7 @@ class SharedLimit:
         self._seen.move_to_end(who)
         while len(self._seen) > self._capacity:
             self._seen.popitem(last=False)
+            self._evictions += 1
         return seen
 
 
@@ -144,6 +148,7 @@ class Buckets:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._evictions = 0
 
     def take(self, who: str) -> bool:
         """Whether `who` may go on now."""
@@ -156,8 +161,10 @@ class Buckets:
             self._levels.move_to_end(who)
             while len(self._levels) > self._capacity:
                 self._levels.popitem(last=False)
+                self._evictions += 1
         return allowed
 
-    def entries(self) -> int:
+    def reading(self) -> Reading:
         """Callers remembered now."""
-        return len(self._levels)
+        with self._lock:
+            return Reading(0, 0, self._evictions, len(self._levels), deep_size(self._levels))

@@ -124,6 +124,8 @@ def build_gateway(settings: GatewaySettings, log: Log = log_to_stderr) -> Gatewa
         shelf=DynamoDbShelf(dynamodb, settings.request_table, parking_keys),
         log=log,
         refusal_log=_refusal_log(settings, log),
+        metric_log=log,
+        function=os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "gateway"),
         blobs=blobs,
     )
 

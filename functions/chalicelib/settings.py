@@ -81,8 +81,8 @@ class GatewaySettings:
     """What one address may send to one process; five seconds' worth at once."""
 
     source_refusals_per_minute: int = 300
-    """How many requests of one address may be refused before all of them are, until the minute ends. Counted
-    over all functions. Everybody behind one address shares it."""
+    """How many requests of one address may be refused (not those over a rate) before all of them are, until
+    the minute ends. Counted over all functions. Everybody behind one address shares it."""
 
     seal_aborts: int = 20
     """How many transactions of one seal may fail on chain within `seal_abort_window_s` before its commands

@@ -104,20 +104,25 @@ class Submitter:
         *,
         start_by_ms: int,
         on_sending: Callable[[str], None],
+        on_reading: Callable[[], None] = lambda: None,
     ) -> Submitted:
         """Submit the transaction that `build` makes of the chain's present terms.
 
-        `on_sending` hears the digest of all bytes that are about to be sent. Before anything was sent:
+        `on_sending` hears the digest of all bytes that are about to be sent, `on_reading` of each time the
+        chain is asked for its terms. Before anything was sent:
         StartByPassedError, LedgerUnavailableError, and the store's and the signer's errors. After it:
         SubmissionUnknownError, TransactionRefusedError, MoveAbortError, TransactionFailedError. A definite
         refusal and a passed `start_by` are on record when this raises, if the store took them.
         """
         try:
+            if not self._chain.has_terms:
+                on_reading()
             terms = self._run(self._chain.terms(), start_by_ms)
             signed, reservation = self._sign(build(terms), reservation)
             try:
                 outcome = self._send(signed, reservation, start_by_ms, on_sending)
             except TransactionRefusedError:
+                on_reading()
                 fresh = self._run(self._chain.fresh_terms(), start_by_ms)
                 if fresh == terms:
                     # The chain would say the same again.

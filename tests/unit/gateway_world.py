@@ -263,6 +263,7 @@ class World:
         )
         self.logged: list[str] = []
         self.refusals: list[str] = []
+        self.metrics: list[str] = []
         self.ahead_ms = 0
         self.stopped_at_ms: int | None = None
         self.loop = EventLoopThread()
@@ -282,6 +283,7 @@ class World:
             now_ms=self.now_ms,
             log=self.logged.append,
             refusal_log=self.refusals.append,
+            metric_log=self.metrics.append,
         )
         self.front_door = StrictGateway(create_app(lambda: self.gateway, self.now_ms), now_ms=self.now_ms)
         self.set_cluster()

@@ -252,13 +252,13 @@ def test_tables_of_callers_are_bounded_and_forget_who_was_quiet_longest() -> Non
     buckets = Buckets(rate=0.001, burst=1, capacity=3, monotonic=lambda: 0.0)
     for who in ("a", "b", "c", "a", "d"):
         buckets.take(who)
-    assert buckets.entries() == 3
+    assert buckets.reading().entries == 3
     assert not buckets.take("a")
     assert buckets.take("b")
     limit = shared(FakeWindows(), capacity=3)
     for who in ("a", "b", "c", "a", "d"):
         limit.count(who)
-    assert limit.entries() == 3
+    assert limit.reading().entries == 3
     assert limit.reached("a") is not None
     assert limit.reached("b") is None
 
@@ -319,7 +319,7 @@ def test_what_was_learned_ends_with_its_window() -> None:
 def test_nothing_is_kept_of_callers_who_did_nothing() -> None:
     limit = shared(FakeWindows())
     limit.learn("a", 0)
-    assert (limit.reached("a"), limit.entries()) == (None, 0)
+    assert (limit.reached("a"), limit.reading().entries) == (None, 0)
 
 
 # Failed transactions of a seal
