@@ -49,16 +49,24 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """Two kubeconfigs for one API server, and what they have in common."""
+    """Two kubeconfigs for one API server, and what they have in common: `version` is kubectl's."""
 
     kubectl: Path
+    version: str
+    server: str
     direct: Path
     chain: Path
-    tags: frozenset[str]
+
+    @property
+    def tags(self) -> frozenset[str]:
+        return frozenset({self.version, self.server})
 
 
 class Session:
-    """kubectl of one side in one group: a namespace, a directory with the group's manifests, a home."""
+    """kubectl of one side in one group: a namespace, a directory with the group's manifests, a home.
+
+    `side` is of the same length for both sides, since columns are as wide as the names in them.
+    """
 
     def __init__(self, kubectl: Path, kubeconfig: Path, group: Group, side: str, directory: Path) -> None:
         self.namespace = f"battery-{side}-{group.name}"
@@ -175,10 +183,11 @@ def run_battery(groups: tuple[Group, ...], sides: Sides, directory: Path) -> lis
 
 
 def _run_group(group: Group, sides: Sides, directory: Path) -> list[Verdict]:
-    runs = [
-        _run_side(group, Session(sides.kubectl, kubeconfig, group, side[0], directory), sides.tags | {side})
-        for side, kubeconfig in (("direct", sides.direct), ("chain", sides.chain))
-    ]
+    runs = []
+    for side, kubeconfig in (("direct", sides.direct), ("chain", sides.chain)):
+        label = side[0] + sides.version.replace(".", "")
+        session = Session(sides.kubectl, kubeconfig, group, label, directory)
+        runs.append(_run_side(group, session, sides.tags | {side}))
     return [
         _judged(group.name, number, one, other) for number, (one, other) in enumerate(zip(*runs, strict=True))
     ]

@@ -32,8 +32,7 @@ def verdicts(
     request: pytest.FixtureRequest, kubectl: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[tuple[str, int], Verdict]:
     stage = request.getfixturevalue(f"{request.param}_stage")
-    tags = frozenset({request.param, kubectl_version(kubectl)})
-    sides = Sides(kubectl, stage.direct, stage.chain, tags)
+    sides = Sides(kubectl, kubectl_version(kubectl), request.param, stage.direct, stage.chain)
     found = run_battery(GROUPS, sides, tmp_path_factory.mktemp("battery"))
     return {(verdict.group, verdict.number): verdict for verdict in found}
 
