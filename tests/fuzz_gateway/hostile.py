@@ -272,6 +272,35 @@ HEADER_VALUES = (
     ),
     *("bytes=0-", "application/json;as=Table;v=v1;g=meta.k8s.io", "///", "a" * 70_000, '"etag"', "W/*"),
 )
+# What comes along in front of a gateway, and with kubectl: each request has some of it.
+DROPPED = (
+    *("Cookie", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-User", "X-Real-IP", "Via"),
+    *("X-Amzn-Trace-Id", "CloudFront-Viewer-Country", "X-Original-URL", "X-HTTP-Method-Override", "Origin"),
+    *(
+        "Proxy-Authorization",
+        "X-Client-Cert",
+        "Connection",
+        "Transfer-Encoding",
+        "Range",
+        "X-Custom",
+        "Audit-Id",
+    ),
+)
+CARRIED = (
+    ("Kubectl-Session", "5b6e"),
+    ("Kubectl-Command", "kubectl get"),
+    ("If-None-Match", '"a"'),
+    ("If-None-Match", '"b"'),
+    ("If-Match", "*"),
+    ("Content-Type", "application/vnd.kubernetes.protobuf"),
+)
+PLAIN_QUERIES = (
+    "",
+    "limit=500",
+    "dryRun=All&fieldManager=kubectl",
+    "labelSelector=a%3Db&labelSelector=c",
+    "x=",
+)
 BODIES = (
     *(b"", b"{}", b'{"kind":"Pod"}', b"{", b"null", b"\0", b"\xff\xfe", b"k8s\0\x80", b"\xd9\xd9\xf7\xa0"),
     *(
@@ -396,8 +425,13 @@ def hostile_requests(draw: Draw) -> Hostile:
     """Any of them; about one in three is served."""
     method = draw(st.sampled_from(METHODS))
     body = b'{"kind":"Pod"}' if method not in ("GET", "HEAD") else b""
-    headers: Headers = (("Accept", "application/json"), ("User-Agent", "kubectl/v1.37.1"))
-    request = Hostile(method, draw(st.sampled_from(PATHS)), "", headers, body, TokenSpec("full"))
+    dropped = tuple(
+        (name, CANARY) for name in draw(st.lists(st.sampled_from(DROPPED), max_size=6, unique=True))
+    )
+    carried = tuple(draw(st.lists(st.sampled_from(CARRIED), max_size=3, unique=True)))
+    headers: Headers = (("Accept", "application/json"), ("User-Agent", "kubectl/v1.37.1"), *dropped, *carried)
+    query = draw(st.sampled_from(PLAIN_QUERIES))
+    request = Hostile(method, draw(st.sampled_from(PATHS)), query, headers, body, TokenSpec("full"))
     for spoil in draw(st.lists(st.sampled_from(SPOILS), max_size=3)):
         request = spoil(draw, request)
     return request

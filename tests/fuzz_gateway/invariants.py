@@ -100,6 +100,7 @@ def check(seen: Seen) -> str:
     _chain(seen)
     if seen.arrived:
         demand(len(seen.arrived) == 1, "one request is sent to the API server once")
+        _servable([name.strip().lower().replace("_", "-") for name, _ in _sent_headers(seen)])
         _arrived(seen, seen.arrived[0], seen.executed[0].commands[0])
         said = discovery_reply(seen.arrived[0]) or seen.hostile.reply
         if _is_presentable(said):
@@ -166,6 +167,21 @@ def _chain(seen: Seen) -> None:
         demand(not execution.broken, f"gas for what the contract refuses: {sorted(execution.broken)}")
         demand(bool(seen.arrived), "gas for what never reaches the API server")
         demand(seen.hostile.token.is_good, f"gas for a bad token: {seen.hostile.token}")
+
+
+def _servable(names: list[str]) -> None:
+    """Who chooses an identity or a protocol is told that he cannot; nothing is served as if he had not."""
+    chosen = [name for name in names if name.startswith(("impersonate-", "x-remote-"))]
+    demand(not chosen, f"served in spite of {chosen}")
+    demand(names.count("authorization") <= 1, "served with two credentials")
+    demand(not [name for name in names if name == "upgrade" or name.startswith("sec-websocket-")], "upgraded")
+
+
+def _sent_headers(seen: Seen) -> tuple[tuple[str, str], ...]:
+    """Those of the event: in one of its shapes, only the last of a repeated header is left."""
+    if any(shape.startswith("multiValueHeaders") for shape in seen.hostile.shapes):
+        return tuple(dict(seen.sent.headers).items())
+    return seen.sent.headers
 
 
 def _arrived(seen: Seen, request: WireRequest, command: ApiRequested) -> None:
