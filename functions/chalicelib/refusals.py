@@ -8,7 +8,6 @@ seal whose token was not verified.
 from __future__ import annotations
 
 import json
-import threading
 from pathlib import Path
 
 from chalicelib.journey import Journey, Log
@@ -20,12 +19,12 @@ def refusal_line(journey: Journey, *, code: int, reason: str) -> str:
 
 
 def log_to_file(path: Path) -> Log:
-    """A log that appends to a file, one write per line. Raises OSError if it cannot be opened."""
-    lock, file = threading.Lock(), path.open("a", encoding="utf-8")
+    """Appends to a file, which others may rename meanwhile. Raises OSError if it cannot be opened."""
 
     def write(line: str) -> None:
-        with lock:
+        with path.open("a", encoding="utf-8") as file:
+            # One write per line, so that lines of several threads do not mix.
             file.write(line + "\n")
-            file.flush()
 
+    path.open("a").close()
     return write
