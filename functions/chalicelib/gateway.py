@@ -45,7 +45,7 @@ from chalicelib.submission import (
     Submitter,
     TransactionFailedError,
 )
-from chalicelib.sweeper import Sweep, Sweeper
+from chalicelib.sweeper import RESEND_AFTER_MS, Sweep, Sweeper
 from chalicelib.tally import CommandTally
 from chalicelib.unsupported import refuse_unsupported
 from chalicelib.waiting import Answer, AnswerWaiter
@@ -80,6 +80,8 @@ T = TypeVar("T")
 # refused there, and a refusal on chain costs gas.
 CLOCK_MARGIN_MS = 5_000
 BALANCE_TIMEOUT_S = 20.0
+# After arrival. By `RESEND_AFTER_MS` the sweeper would send the bytes of a record that is only signed again.
+NOTE_AFTER_MS = RESEND_AFTER_MS - 1_000
 # For one more look at the chain after the wait: Lambda ends soon.
 LOOK_S = 1.0
 # The caller has his answer already, but Lambda gives it out only when this is done.
@@ -267,9 +269,7 @@ class Gateway:
                 self._failed.failed(admitted.seal)
                 raise
         with journey.stage("wait"):
-            if pending.accepted and adopted is not pending:
-                self._note(lambda: self._store.record_submitted(pending.reservation))
-            answer = self._wait(admitted, pending)
+            answer = self._await_answer(admitted, pending, adopted)
             if answer is None:
                 raise self._unanswered(admitted, pending)
             journey.response_digest = answer.digest
@@ -384,8 +384,23 @@ class Gateway:
         )
         return replace(adopted, accepted=True) if accepted else adopted
 
-    def _wait(self, admitted: AdmittedCommand, pending: PendingCommand) -> Answer | None:
-        left_ms = self._wait_until_ms(admitted.request) - self._now_ms()
+    def _await_answer(
+        self, admitted: AdmittedCommand, pending: PendingCommand, adopted: PendingCommand | None
+    ) -> Answer | None:
+        """Waits as long as the exchange lasts. Most answers are there before anybody else would ask about
+        the record, and spare it the write that says `submitted`.
+        """
+        until_ms = self._wait_until_ms(admitted.request)
+        if not pending.accepted or adopted is pending:
+            return self._wait(admitted, pending, until_ms)
+        answer = self._wait(admitted, pending, min(until_ms, admitted.request.arrival_ms + NOTE_AFTER_MS))
+        if answer is None:
+            self._note(lambda: self._store.record_submitted(pending.reservation))
+            answer = self._wait(admitted, pending, until_ms)
+        return answer
+
+    def _wait(self, admitted: AdmittedCommand, pending: PendingCommand, until_ms: int) -> Answer | None:
+        left_ms = until_ms - self._now_ms()
         return self._loop.run(
             self._waiter.wait(
                 admitted.seal,

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
+from chalicelib import gateway
 from chalicelib.errors import RequestStoreUnavailableError
 from chalicelib.request_store import NewRequest, RequestRecord, RequestState, RequestStore, Reservation
 from chalicelib.routes import create_app
@@ -121,10 +122,19 @@ def test_without_a_record_nothing_is_submitted(make: MakeWorld, step: str) -> No
 
 
 @pytest.mark.parametrize("step", ["record_submitted", "record_answered"])
-def test_a_store_that_fails_afterwards_does_not_take_the_answer_away(make: MakeWorld, step: str) -> None:
+def test_a_store_that_fails_afterwards_does_not_take_the_answer_away(
+    make: MakeWorld, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "NOTE_AFTER_MS", 0)
     world = make(wrap_store=lambda store: FailingStore(store, step))
     assert world.send(PODS).status == 200
     assert any("record-not-updated" in line for line in world.logged)
+
+
+def test_a_quick_answer_spares_the_record_a_write(make: MakeWorld) -> None:
+    world = make(wrap_store=lambda store: FailingStore(store, "record_submitted"))
+    assert world.send(PODS).status == 200
+    assert not any("record-not-updated" in line for line in world.logged)
 
 
 class DeafSigner:
