@@ -64,7 +64,8 @@ class AnswerWaiter:
         is not the pinned executor's answer.
         """
         started_s = self._monotonic()
-        for pause_s in self._rhythm.pauses():
+        missed_s = 0.0
+        for pause_s in self._rhythm.pauses(patient=not stays_open):
             left_s = until_s - self._monotonic()
             if left_s <= 0:
                 return None
@@ -77,9 +78,11 @@ class AnswerWaiter:
             if found is not None:
                 answer, took_s = found
                 if not stays_open:
-                    # By the chain's clock too: who looks late would learn only how late he looked.
-                    self._rhythm.learn(min(took_s, self._monotonic() - started_s))
+                    # By the chain's clock too: who looks late would learn only how late he looked. But what
+                    # was not to be seen yet cannot have been expected either.
+                    self._rhythm.learn(min(max(took_s, missed_s), self._monotonic() - started_s))
                 return answer
+            missed_s = self._monotonic() - started_s
         return None
 
     async def _look(self, seal: bytes, request_id: bytes) -> tuple[Answer, float] | None:

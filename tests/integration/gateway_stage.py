@@ -168,9 +168,15 @@ class Stage:
 
 @contextmanager
 def gateway_stage(
-    keys: Path, *, admission_ttl_ms: int, deadlines: DeadlineSettings | None = None
+    keys: Path,
+    *,
+    admission_ttl_ms: int,
+    deadlines: DeadlineSettings | None = None,
+    finality_ms: int = 20,
+    checkpoint_ms: int = 10,
 ) -> Iterator[Stage]:
-    """Everything started and set up; `keys` is an empty directory."""
+    """Everything started and set up; `keys` is an empty directory. Finality and checkpoints are slower only
+    once it is: setting up is no part of any test."""
     clock = MovedClock()
     sui_loop, gateway_loop = EventLoopThread(), EventLoopThread()
     sui = LocalSui(clock=clock, finality_ms=20, checkpoint_ms=10, ports=2)
@@ -227,6 +233,9 @@ def gateway_stage(
                 log=logged.append,
             )
 
+        sui.ledger.settings = replace(
+            sui.ledger.settings, finality_ms=finality_ms, checkpoint_ms=checkpoint_ms
+        )
         yield Stage(
             sui,
             sui_loop,
