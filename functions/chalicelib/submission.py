@@ -21,7 +21,12 @@ from typing import Any, TypeVar
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.chain import ChainView
-from chalicelib.errors import GatewayUnavailableError, SigningUnavailableError
+from chalicelib.errors import (
+    GatewayUnavailableError,
+    RecordUnknownError,
+    RequestStoreUnavailableError,
+    SigningUnavailableError,
+)
 from chalicelib.journey import Log
 from chalicelib.loop import EventLoopThread
 from chalicelib.request_store import RequestStore, Reservation, SignedTransaction
@@ -170,7 +175,10 @@ class Submitter:
                 "try again"
             ) from error
         signed = SignedTransaction(data, signature, transaction_digest(data))
-        return signed, self._store.record_signed(reservation, signed)
+        try:
+            return signed, self._store.record_signed(reservation, signed)
+        except RequestStoreUnavailableError as error:
+            raise RecordUnknownError from error
 
     def _note(self, write: Callable[[Reservation], None], reservation: Reservation) -> None:
         """Close the record; the caller hears what the chain said, even if the store does not answer."""

@@ -114,10 +114,23 @@ class FailingStore:
         raise RequestStoreUnavailableError("the request store does not answer (Throttled): try again")
 
 
-@pytest.mark.parametrize("step", ["reserve", "record_signed"])
-def test_without_a_record_nothing_is_submitted(make: MakeWorld, step: str) -> None:
+@pytest.mark.parametrize(
+    ("step", "retry_after", "says"),
+    [
+        ("look", "1", "try again"),
+        ("reserve", "1", "try again"),
+        # The bytes may be on record, and then the sweeper sends them.
+        ("record_signed", None, "it may still run"),
+    ],
+)
+def test_without_a_record_nothing_is_submitted(
+    make: MakeWorld, step: str, retry_after: str | None, says: str
+) -> None:
     world = make(wrap_store=lambda store: FailingStore(store, step))
-    assert status(world.send(PODS))["code"] == 503
+    reply = world.send(PODS)
+    assert status(reply)["code"] == 503
+    assert says in status(reply)["message"]
+    assert dict(reply.headers).get("Retry-After") == retry_after
     assert world.chain.executed == []
 
 
