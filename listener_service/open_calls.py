@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from k3s_daas.envelope import RequestEnvelope
 from k3s_daas.ids import request_id_time_ms
 from k3s_daas.long_running import bounded_watch, first_value, follows_log, is_true
 from k3s_daas.status import StatusError
@@ -154,7 +155,7 @@ class OpenCalls:
         requested, query = command.requested, command.envelope.query
         now_s, now_ms = self._monotonic(), self._clock.now_ms()
         reader = _reader(command)
-        key = _key(command)
+        key = watch_key(requested.seal, command.envelope)
         arrived_ms = min(now_ms, request_id_time_ms(requested.request_id))
         for_waiting_s = (requested.start_by_ms - arrived_ms) / 1000 * _PART_FOR_WAITING
         arrived_s = now_s - (now_ms - arrived_ms) / 1000
@@ -204,9 +205,12 @@ def _reader(command: VerifiedCommand) -> Reader:
     return Reader.INFORMER if is_true(command.envelope.query, "allowWatchBookmarks") else Reader.ONLOOKER
 
 
-def _key(command: VerifiedCommand) -> bytes:
-    """The same for the same holder, who asks for the same from the same version on."""
-    envelope = command.envelope
-    query = bounded_watch(envelope.query, 1)
-    text = "\n".join((command.attributes.path, query))
-    return hashlib.sha256(command.requested.seal + text.encode()).digest()
+def watch_key(seal: bytes, envelope: RequestEnvelope) -> bytes:
+    """The same for the same holder and kubectl process, asking for the same from the same version on.
+
+    Not across processes: in a quiet cluster the next `rollout status` asks for the same, and has its answer
+    already.
+    """
+    session = next((value for name, value in envelope.headers if name == "Kubectl-Session"), "")
+    text = "\n".join((session, envelope.path, bounded_watch(envelope.query, 1)))
+    return hashlib.sha256(seal + text.encode()).digest()

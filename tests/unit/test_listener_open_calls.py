@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from k3s_daas.envelope import ResponseEnvelope
+from k3s_daas.envelope import RequestEnvelope, ResponseEnvelope
+from listener_service.open_calls import watch_key
 from listener_service.windows import WindowRules
 from tests.unit.listener_world import World, until
 from tests.unit.running_listener import listener
@@ -94,6 +95,15 @@ async def test_an_informer_gets_whole_events_soon_after_they_came(
     response = await ask(world, api, tmp_path, INFORMER)
     assert (response.status, response.body) == (200, ADDED + ADDED)
     assert warnings(response) == []
+
+
+def test_only_the_same_process_is_known_to_ask_again() -> None:
+    def key(query: str = INFORMER, session: str = "one", seal: bytes = b"s" * 32) -> bytes:
+        return watch_key(seal, RequestEnvelope("GET", PODS, query, (("Kubectl-Session", session),), b"", b""))
+
+    assert key() == key(query=INFORMER.replace("431", "567"))
+    others = [key(session="two"), key(seal=b"t" * 32), key(query=INFORMER.replace("Version=7", "Version=8"))]
+    assert len({key(), *others}) == 4
 
 
 async def test_bookmarks_pass_but_are_no_reason_to_answer(
