@@ -520,7 +520,8 @@ def _status(error: Exception, journey: Journey, now_ms: int) -> StatusError:
         return from_abort("k8s_gateway", 404, request_id=request_id)
     if isinstance(error, TransactionFailedError):
         return from_failure(error.kind, transaction=journey.request_digest, request_id=request_id)
-    status = status_of(error, submitted=submitted, request_id=request_id, now_ms=now_ms)
+    # A refusal for this minute must be over by the chain's clock, too, when the caller comes again.
+    status = status_of(error, submitted=submitted, request_id=request_id, now_ms=now_ms - CLOCK_MARGIN_MS)
     if submitted and journey.request_digest is not None:
         status.causes = (*status.causes, Cause("RequestDigest", journey.request_digest))
     return status

@@ -306,7 +306,7 @@ class World:
             "cluster": CLUSTER,
             "seal": SEAL,
             "gateway": self.signer.address,
-            "now_ms": now_ms(),
+            "now_ms": now_ms() if self.stopped_at_ms is None else self.stopped_at_ms,
         }
         key = changes.pop("key", self.session_key)
         return mint(key, **{**arguments, **changes}).encode()

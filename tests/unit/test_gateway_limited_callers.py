@@ -25,11 +25,12 @@ from infra.local.gateway.messages import HttpReply
 from k3s_daas.errors import PayloadTooLargeError
 from k3s_daas.sui.ledger import Abort, ExecutionOutcome
 from k3s_daas.sui.transactions import transaction_digest
-from tests.unit.gateway_world import LocalAws, World, header, status
+from tests.unit.gateway_world import LocalAws, World, header, now_ms, status
 
 PODS = "/api/v1/namespaces/default/pods"
 SESSION = (("Kubectl-Session", "5e7d2f2c-0d3b-4a8e-9d3e-0f6c2f6d7a10"),)
 LOCAL = "127.0.0.1"
+LONGEST_WINDOW_MS = 600_000
 
 MakeWorld = Callable[..., World]
 
@@ -42,13 +43,14 @@ def aws() -> Iterator[LocalAws]:
 
 @pytest.fixture
 def make(aws: LocalAws) -> Iterator[MakeWorld]:
-    """Functions of one gateway: one table, one key, one clock each that stands early in a minute."""
+    """Functions of one gateway: one table, one key, and clocks that stand early in every window."""
     made: list[World] = []
     table = aws.new_table()
+    stopped_at_ms = (now_ms() // LONGEST_WINDOW_MS + 1) * LONGEST_WINDOW_MS + 10_000
 
     def build(**arguments: Any) -> World:
         world = World(aws, table=table, **arguments)
-        world.stop_clock_early_in_a_minute()
+        world.stopped_at_ms = stopped_at_ms
         made.append(world)
         return world
 
