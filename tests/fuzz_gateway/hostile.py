@@ -28,6 +28,7 @@ SERVED = (
     "/api/v1/namespaces/default/pods/web",
     "/apis/example.com/v1/namespaces/default/widgets/w/status",
     "/api/v1/namespaces/default/services/https:web:443/proxy/a/b/",
+    "/apis",
 )
 PATHS = (
     *(SERVED * 6),
