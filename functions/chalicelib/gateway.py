@@ -466,6 +466,7 @@ class Gateway:
             "tally": self._tally.reading(),
             **self._sources.readings(),
             "seal-aborts": self._failed.reading(),
+            "open-requests": self._open_requests.reading(),
         }
         try:
             return readings | self._loop.run(self._chain.readings(), timeout_s=READINGS_S)

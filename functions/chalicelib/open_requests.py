@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from chalicelib.sizes import Reading, deep_size
 from chalicelib.windows import Windows
 from k3s_daas.ids import to_hex
 from k3s_daas.status import Cause, StatusError
@@ -38,7 +39,9 @@ class OpenRequests:
         self._per_minute = per_minute
         self._places = threading.Semaphore(places)
         self._monotonic = monotonic
+        self._lock = threading.Lock()
         self._spent: OrderedDict[bytes, float] = OrderedDict()
+        self._evictions = 0
 
     def count(self, seal: bytes, commands_per_minute: int) -> None:
         """One more of this seal, of which at most half of what the contract allows it for all commands.
@@ -65,9 +68,16 @@ class OpenRequests:
         return math.ceil(self._spent.get(seal, 0.0) - self._monotonic())
 
     def _remember(self, seal: bytes, until_s: float) -> None:
-        self._spent[seal] = until_s
-        while len(self._spent) > SEALS:
-            self._spent.popitem(last=False)
+        with self._lock:
+            self._spent[seal] = until_s
+            while len(self._spent) > SEALS:
+                self._spent.popitem(last=False)
+                self._evictions += 1
+
+    def reading(self) -> Reading:
+        """Seals whose rate was used up."""
+        with self._lock:
+            return Reading(0, 0, self._evictions, len(self._spent), deep_size(self._spent))
 
     @contextmanager
     def place(self) -> Iterator[None]:

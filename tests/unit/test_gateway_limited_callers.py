@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
+from chalicelib.errors import RequestStoreUnavailableError
 from chalicelib.http_request import (
     MAX_BODY_BYTES,
     UNKNOWN_SOURCE,
     request_from_event,
     source_of,
 )
-from chalicelib.limits import Buckets, Limit, SharedLimit
+from chalicelib.limits import PAUSE_S, Buckets, Limit, SharedLimit
 from chalicelib.windows import Counted, WindowId
 from moto import mock_aws
 
@@ -64,13 +65,13 @@ def cause(reply: HttpReply) -> str:
 
 
 @contextmanager
-def calls(aws: LocalAws) -> Iterator[list[str]]:
-    """The names of the operations that are asked of DynamoDB meanwhile."""
+def calls(aws: LocalAws) -> Iterator[list[tuple[str, bool]]]:
+    """The operations that are asked of DynamoDB meanwhile, and whether each is about a window."""
     client: Any = aws.dynamodb
-    call, made = client._make_api_call, list[str]()
+    call, made = client._make_api_call, list[tuple[str, bool]]()
 
     def noted(operation: str, parameters: Any) -> Any:
-        made.append(operation)
+        made.append((operation, "window/" in str(parameters)))
         return call(operation, parameters)
 
     client._make_api_call = noted
@@ -216,14 +217,16 @@ def test_while_the_table_is_away_a_function_counts_for_itself(
     assert [line["limit"] for line in told] == ["refusals"], "it is not asked again at once"
 
 
-def test_an_ordinary_command_asks_the_table_as_often_as_before(make: MakeWorld, aws: LocalAws) -> None:
+def test_an_ordinary_command_asks_the_table_no_more_often_for_it(make: MakeWorld, aws: LocalAws) -> None:
     world = make()
     with calls(aws) as read:
         assert world.send(PODS).status == 200
     with calls(aws) as written:
         assert world.send(PODS, "POST", b"{}", headers=SESSION).status == 200
-    # One look, then the record: reserved, signed, submitted, answered.
-    assert Counter(read) == Counter(written) == {"BatchGetItem": 1, "PutItem": 1, "UpdateItem": 3}
+    for made in (read, written):
+        # The look, which the command's place needs anyway.
+        assert [operation for operation, window in made if window] == ["BatchGetItem"]
+        assert {operation for operation, window in made if not window} == {"PutItem", "UpdateItem"}
 
 
 # The first line
@@ -322,6 +325,26 @@ def test_nothing_is_kept_of_callers_who_did_nothing() -> None:
     limit = shared(FakeWindows())
     limit.learn("a", 0)
     assert (limit.reached("a"), limit.reading().entries) == (None, 0)
+
+
+def test_what_the_table_does_not_take_is_counted_here_and_said_once() -> None:
+    class Away:
+        calls = 0
+
+        def count(self, key: str, *, window_s: int, limit: int) -> Counted:
+            self.calls += 1
+            raise RequestStoreUnavailableError("away")
+
+    now_s, logged, away = [0.0], list[str](), Away()
+    limit = SharedLimit(
+        Limit("kind", 3, 60), away, now_ms=lambda: 0, log=logged.append, monotonic=lambda: now_s[0]
+    )
+    limit.count("a")
+    limit.count("a")
+    assert (limit.reached("a"), away.calls, len(logged)) == (None, 1, 1)
+    now_s[0] = PAUSE_S
+    limit.count("a")
+    assert (limit.reached("a"), away.calls) == (60, 2)
 
 
 # Failed transactions of a seal

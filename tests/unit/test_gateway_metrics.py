@@ -187,7 +187,7 @@ def test_every_table_of_the_gateway_is_reported(world: World) -> None:
     caches = {json.loads(line).get("Cache") for line in world.metrics} - {None}
     assert caches == {
         *("discovery", "clusters", "seals", "grants", "sealing-keys", "tally"),
-        *("source-buckets", "source-refusals", "seal-aborts"),
+        *("source-buckets", "source-refusals", "seal-aborts", "open-requests"),
     }
 
 
