@@ -71,7 +71,8 @@ class LiveReply:
         frames, size = Frames(split), 0
         self._begin(stream)
         try:
-            while chunk := self._next(stream, chunk_bytes):
+            # A shut socket still gives what comes in, and a sender may never pause.
+            while not self._cut and (chunk := self._next(stream, chunk_bytes)):
                 size += len(chunk)
                 if size > self._limits.most:
                     raise TooMuchError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -147,6 +148,16 @@ async def test_a_followed_log_ends_with_its_window_and_says_how_to_go_on(
     assert response.body == b"one\ntwo\n"
     [warning] = warnings(response)
     assert "--since-time=2027-01-15T08:00:00Z" in warning
+
+
+async def test_a_sender_that_never_pauses_is_cut_too(
+    world: World, api: OpenApiServer, tmp_path: Path
+) -> None:
+    api.content_type = "text/plain"
+    api.sends = itertools.repeat(b"all work and no play\n")
+    response = await ask(world, api, tmp_path, "follow=true", path=LOG)
+    assert response.body.endswith(b"play\n")
+    assert len(warnings(response)) == 1
 
 
 async def test_what_ends_by_itself_comes_whole_and_without_a_warning(
