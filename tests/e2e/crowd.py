@@ -19,6 +19,8 @@ import yaml
 from k3s_daas.bearer import mint
 from k3s_daas.cli.holder import Holder
 
+# Further holders of the shared stack.
+CROWD = 20
 # client-go repeats a request so often, if the reply has an integer Retry-After (`with_retry.go`).
 MOST_RETRIES = 10
 _RETRIED = (429, 500, 502, 503, 504)
