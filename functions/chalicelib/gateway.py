@@ -48,7 +48,7 @@ from chalicelib.submission import (
 from chalicelib.sweeper import RESEND_AFTER_MS, Sweep, Sweeper
 from chalicelib.tally import CommandTally
 from chalicelib.unsupported import refuse_unsupported
-from chalicelib.waiting import Answer, AnswerWaiter
+from chalicelib.waiting import Answer, AnswerWaiter, Waiting
 from chalicelib.windows import Windows
 from k3s_daas.attributes import RequestAttributes, parse_attributes
 from k3s_daas.bearer import BearerToken, verify
@@ -391,24 +391,17 @@ class Gateway:
         the record, and spare it the write that says `submitted`.
         """
         until_ms = self._wait_until_ms(admitted.request)
+        waiting = self._waiter.begin(admitted.seal, pending.request_id, stays_open=admitted.stays_open)
         if not pending.accepted or adopted is pending:
-            return self._wait(admitted, pending, until_ms)
-        answer = self._wait(admitted, pending, min(until_ms, admitted.request.arrival_ms + NOTE_AFTER_MS))
+            return self._wait(waiting, until_ms)
+        answer = self._wait(waiting, min(until_ms, admitted.request.arrival_ms + NOTE_AFTER_MS))
         if answer is None:
             self._note(lambda: self._store.record_submitted(pending.reservation))
-            answer = self._wait(admitted, pending, until_ms)
+            answer = self._wait(waiting, until_ms)
         return answer
 
-    def _wait(self, admitted: AdmittedCommand, pending: PendingCommand, until_ms: int) -> Answer | None:
-        left_ms = until_ms - self._now_ms()
-        return self._loop.run(
-            self._waiter.wait(
-                admitted.seal,
-                pending.request_id,
-                stays_open=admitted.stays_open,
-                until_s=time.monotonic() + left_ms / 1000,
-            )
-        )
+    def _wait(self, waiting: Waiting, until_ms: int) -> Answer | None:
+        return self._loop.run(waiting.until(time.monotonic() + (until_ms - self._now_ms()) / 1000))
 
     def _open(self, admitted: AdmittedCommand, pending: PendingCommand, answer: Answer) -> ResponseEnvelope:
         info = response_info(self._roots.cluster, admitted.seal, pending.request_id)

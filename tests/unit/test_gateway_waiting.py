@@ -89,7 +89,7 @@ def waiter_on(chain: ChainOfMoments) -> AnswerWaiter:
 async def reads_of(waiter: AnswerWaiter, chain: ChainOfMoments, takes_s: float) -> int:
     """How often the chain is read for a command that takes so long; for 25 s at most."""
     chain.submitted_s, chain.takes_s, before = chain.clock.now, takes_s, chain.reads
-    await waiter.wait(b"", b"", stays_open=False, until_s=chain.clock.now + 25)
+    await waiter.begin(b"", b"", stays_open=False).until(chain.clock.now + 25)
     return chain.reads - before
 
 
@@ -122,6 +122,17 @@ async def test_a_congested_chain_does_not_multiply_the_reads() -> None:
     assert reads[60.0] <= 38
 
 
+async def test_a_wait_that_is_broken_off_goes_on_as_it_was() -> None:
+    chain = ChainOfMoments()
+    chain.takes_s = 12.0
+    waiting = waiter_on(chain).begin(b"", b"", stays_open=False)
+    assert await waiting.until(4.0) is None
+    before = chain.reads
+    assert await waiting.until(25.0) is not None
+    assert chain.clock.now < 14.0
+    assert chain.reads - before <= 14
+
+
 async def test_when_it_stays_congested_the_expectation_follows() -> None:
     chain = ChainOfMoments()
     waiter = waiter_on(chain)
@@ -135,7 +146,7 @@ async def test_after_a_slow_while_quick_answers_are_soon_found_quickly_again() -
 
     async def command(takes_s: float) -> float:
         chain.submitted_s, chain.takes_s = chain.clock.now, takes_s
-        assert await waiter.wait(b"", b"", stays_open=False, until_s=chain.clock.now + 25)
+        assert await waiter.begin(b"", b"", stays_open=False).until(chain.clock.now + 25)
         return chain.clock.now - chain.submitted_s
 
     for _ in range(30):
