@@ -19,7 +19,7 @@ from infra.local.gateway.messages import HttpReply, HttpRequest
 from infra.local.gateway.strict import StrictGateway
 from k3s_daas.rbac import Rule
 from tests.fuzz_gateway.events import SHAPES
-from tests.fuzz_gateway.hostile import Hostile, hostile_requests
+from tests.fuzz_gateway.hostile import Hostile, corpus, hostile_requests
 from tests.fuzz_gateway.invariants import Seen, check, discovery_reply
 from tests.fuzz_gateway.tokens import TOKEN_HERE
 from tests.instant.api_server import WireReply, WireRequest
@@ -61,12 +61,19 @@ class Campaign:
         self._door = StrictGateway(_Reshaping(stack, self))
 
     def run(self, requests: int) -> Report:
-        """Send that many. Raises BrokenError, or whatever escaped, for the smallest request that shows it."""
+        """Send that many: the corpus, then others. Raises BrokenError, or whatever escaped, and names the
+        request; of the others, the smallest that shows it."""
         began = time.monotonic()
+        for known in corpus():
+            try:
+                self._attack(known)
+            except Exception as error:
+                error.add_note(f"of the corpus: {known}")
+                raise
 
         @hypothesis.seed(self.report.seed)
         @hypothesis.settings(
-            max_examples=requests,
+            max_examples=max(1, requests - self.report.requests),
             database=None,
             deadline=None,
             phases=[Phase.generate, Phase.shrink],
@@ -75,12 +82,15 @@ class Campaign:
         )
         @given(hostile=hostile_requests())
         def attack(hostile: Hostile) -> None:
-            self.report.requests += 1
-            self.report.endings[check(self.exchange(hostile))] += 1
+            self._attack(hostile)
 
         attack()
         self.report.seconds = time.monotonic() - began
         return self.report
+
+    def _attack(self, hostile: Hostile) -> None:
+        self.report.requests += 1
+        self.report.endings[check(self.exchange(hostile))] += 1
 
     def exchange(self, hostile: Hostile) -> Seen:
         """Send one request, and gather what became of it."""

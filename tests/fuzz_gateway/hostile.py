@@ -6,7 +6,7 @@ lies behind the first check, too. Tokens are described and made when the request
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from urllib.parse import quote, quote_plus
 
@@ -287,6 +287,17 @@ DROPPED = (
         "Audit-Id",
     ),
 )
+# Nobody who sends one of these is served.
+REFUSED = (
+    *(
+        "Impersonate-User",
+        "impersonate-group",
+        "IMPERSONATE-UID",
+        "Impersonate_Extra-scopes",
+        "X-Remote-User",
+    ),
+    *("x_remote_group", "X-Remote-Extra-x", "authorization", "Upgrade", "sec-websocket-protocol"),
+)
 CARRIED = (
     ("Kubectl-Session", "5b6e"),
     ("Kubectl-Command", "kubectl get"),
@@ -398,6 +409,11 @@ def _header(draw: Draw, request: Hostile) -> Hostile:
     return replace(request, headers=(*request.headers, *([(name, value)] * times)))
 
 
+def _refused_header(draw: Draw, request: Hostile) -> Hostile:
+    pair = (draw(st.sampled_from(REFUSED)), draw(st.sampled_from(["root", "SPDY/3.1", CANARY])))
+    return replace(request, headers=(*request.headers, pair))
+
+
 def _body(draw: Draw, request: Hostile) -> Hostile:
     return replace(request, body=draw(st.sampled_from(BODIES) | st.binary(max_size=300)))
 
@@ -416,9 +432,44 @@ def _reply(draw: Draw, request: Hostile) -> Hostile:
 
 
 SPOILS: tuple[Spoil, ...] = (
-    *(_method, _segment, _segment, _whole_path, _parameter, _parameter, _header, _header, _header, _body),
+    *(
+        _method,
+        _segment,
+        _segment,
+        _whole_path,
+        _parameter,
+        _parameter,
+        _header,
+        _header,
+        _refused_header,
+        _body,
+    ),
     *(_token, _token, _shape, _reply, _reply),
 )
+
+
+def corpus() -> Iterator[Hostile]:
+    """Everything once, with nothing else spoilt: so that no rule is left to chance."""
+    get = Hostile("GET", SERVED[0], "limit=5", (), b"", TokenSpec("full"))
+    post = replace(get, method="POST", body=b'{"kind":"Pod"}')
+    for path in dict.fromkeys(PATHS):
+        yield from (replace(get, path=path), replace(post, path=path))
+    for method in (*METHODS, *OTHER_METHODS):
+        yield replace(get, method=method)
+    for name in (*DROPPED, *REFUSED):
+        yield replace(get, headers=((name, CANARY),))
+    for pair in CARRIED:
+        yield replace(get, headers=(pair, pair))
+    for kind in KINDS:
+        yield replace(get, token=TokenSpec(kind, 200))
+    for kind in ("read-only", "one-namespace"):
+        yield replace(post, token=TokenSpec(kind))
+    for shape in SHAPES:
+        yield replace(post, shapes=(shape,))
+    for reply in REPLIES:
+        yield replace(get, reply=reply)
+    for body in BODIES:
+        yield replace(post, body=body)
 
 
 @st.composite

@@ -53,6 +53,11 @@ def _damaged(stack: InstantStack, spec: TokenSpec) -> str:
     return PREFIX + base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
+def _wrong_secret(stack: InstantStack, spec: TokenSpec) -> str:
+    """All that the chain shows of a token, and a guess at the rest."""
+    return _damaged(stack, TokenSpec("damaged", -1 - spec.place % 32, spec.bits))
+
+
 def _of_a_stranger(stack: InstantStack, _: TokenSpec) -> str:
     return stack.token(Ed25519PrivateKey.generate())
 
@@ -79,6 +84,7 @@ _MAKERS: dict[str, Maker] = {
     "soon-over": lambda stack, _: stack.token(lifetime_ms=2_000),
     "cut": lambda stack, spec: stack.token()[: spec.place],
     "damaged": _damaged,
+    "wrong-secret": _wrong_secret,
     "longer": lambda stack, spec: stack.token() + "A" * (spec.place + 1),
     "padded": lambda stack, _: stack.token() + "=",
     "blank-inside": lambda stack, _: stack.token()[:100] + " " + stack.token()[100:],
