@@ -69,13 +69,14 @@ def test_it_acts_for_a_holder_and_the_audit_log_names_both(
     who = {
         "Impersonate-User": owner,
         "Impersonate-Group": OPERATORS,
-        "Impersonate-Extra-daas.io%2Frequest-id": "4711",
+        "Impersonate-Extra-daas.io%2Frequest-id": "of-this-test",
     }
     code, _ = listener.ask("GET", f"{PODS}?limit=1", who)
     assert code == 200
     assert real_stage.audit_log is not None
     events = [json.loads(line) for line in real_stage.audit_log.read_text().splitlines()]
-    [event] = [event for event in events if "4711" in str(event.get("impersonatedUser", {}).get("extra"))]
+    extra = {"daas.io/request-id": ["of-this-test"]}
+    [event] = [event for event in events if event.get("impersonatedUser", {}).get("extra") == extra]
     assert event["user"]["username"] == ACCOUNT
     assert event["impersonatedUser"]["username"] == owner
     assert OPERATORS in event["impersonatedUser"]["groups"]
