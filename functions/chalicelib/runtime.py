@@ -41,7 +41,8 @@ CLIENT_CONFIG = Config(
     connect_timeout=1,
     read_timeout=3,
     retries={"mode": "standard", "total_max_attempts": 2},
-    max_pool_connections=50,
+    # In Lambda one is used at a time; the local stack runs many functions in one process.
+    max_pool_connections=100,
     tcp_keepalive=True,
     # The parameters are ours, and DynamoDB and KMS check them again: a tenth of what a call costs.
     parameter_validation=False,
