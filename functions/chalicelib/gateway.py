@@ -58,6 +58,7 @@ from k3s_daas.contract.reader import ContractReader
 from k3s_daas.deadlines import MOST_PARKINGS, RETRY_AFTER_S
 from k3s_daas.envelope import ResponseEnvelope
 from k3s_daas.errors import (
+    ConfigurationError,
     DaasError,
     LedgerError,
     LedgerUnavailableError,
@@ -195,6 +196,9 @@ class Gateway:
         except Exception as error:  # noqa: BLE001 - the caller gets a Status and the log the place, whatever happened
             if not isinstance(error, DaasError):
                 self._log(json.dumps({"event": "bug", "where": where(error)}))
+            if isinstance(error, ConfigurationError):
+                # The caller hears that a setting is wrong, and only the operator which one.
+                self._log(json.dumps({"event": "misconfigured", "reason": str(error)}))
             status = _status(error, journey, self._now_ms())
             refused = _refusal_name(error, status)
             reply = status_reply(status)

@@ -415,3 +415,22 @@ def test_a_transaction_that_the_endpoint_does_not_know_yet_is_waited_for(world: 
 
     world.chain.get_signed_transaction = lagging  # type: ignore[method-assign] # the script of this test
     assert world.send(PODS).status == 200
+
+
+def test_a_setting_that_does_not_fit_the_cluster_is_named_in_the_log_only(make: MakeWorld) -> None:
+    world = make(deadlines=replace(DeadlineSettings(), answer_after_finish_ms=5_000_000))
+    reply = world.send(PODS)
+    parsed = status(reply)
+    assert (parsed["code"], world.chain.executed) == (500, [])
+    assert b"answer_after_finish" not in reply.body.lower()
+    [line] = [parsed for text in world.logged if (parsed := json.loads(text))["event"] == "misconfigured"]
+    assert "5240000" in line["reason"]
+
+
+def test_an_endpoint_on_another_chain_is_named_in_the_log_only(make: MakeWorld) -> None:
+    world = make()
+    world.chain.chain_id = "6btiuiMPvEENsttpZC7CZ53DruC3MAgfznDbASZ7DR6S"
+    reply = world.send(PODS)
+    assert (status(reply)["code"], world.chain.executed) == (500, [])
+    assert b"6btiui" not in reply.body
+    assert any("6btiui" in line and "misconfigured" in line for line in world.logged)
