@@ -39,10 +39,11 @@ class TooMuchError(Exception):
 
 
 class LiveReply:
-    """One body. `on_event` is called in the reading thread, whenever there is something new that is no
-    bookmark."""
+    """One body. In the reading thread, `on_begin` is called when the reply has begun, and `on_event` whenever
+    there is something new that is no bookmark."""
 
-    def __init__(self, on_event: Callable[[], None], limits: Limits) -> None:
+    def __init__(self, on_begin: Callable[[], None], on_event: Callable[[], None], limits: Limits) -> None:
+        self._on_begin = on_begin
         self._on_event = on_event
         self._limits = limits
         self._lock = threading.Lock()
@@ -70,6 +71,7 @@ class LiveReply:
         split = splitter(content_type)
         frames, size = Frames(split), 0
         self._begin(stream)
+        self._on_begin()
         try:
             # A shut socket still gives what comes in, and a sender may never pause.
             while not self._cut and (chunk := self._next(stream, chunk_bytes)):

@@ -112,12 +112,13 @@ class OpenCalls:
         opened = self._open(command)
         loop, news = asyncio.get_running_loop(), asyncio.Event()
 
-        def saw_events() -> None:
-            opened.window.saw_event(self._monotonic())
+        def tell(what: Callable[[float], None]) -> None:
+            what(self._monotonic())
             news.set()
 
         live = LiveReply(
-            lambda: _tell(loop, saw_events),
+            lambda: _call(loop, tell, opened.window.began),
+            lambda: _call(loop, tell, opened.window.saw_event),
             Limits(most=call.max_reply_bytes, enough=opened.enough_bytes),
         )
         self._live.add(live)
@@ -166,7 +167,8 @@ class OpenCalls:
                 reader,
                 arrived_s=arrived_s,
                 opened_s=now_s,
-                end_s=arrived_s + for_waiting_s,
+                # Who is late gets something all the same: his retry adopts it.
+                end_s=max(arrived_s + for_waiting_s, now_s + self._rules.shortest_s),
                 silent_before=self._silences.before(key),
                 begins_with_state=begins_with_state,
             ),
@@ -193,10 +195,14 @@ class OpenCalls:
         )
 
 
-def _tell(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:
+def _call(
+    loop: asyncio.AbstractEventLoop,
+    tell: Callable[[Callable[[float], None]], None],
+    what: Callable[[float], None],
+) -> None:
     # The loop of a listener that stops does not wait for its readers.
     with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(what)
+        loop.call_soon_threadsafe(tell, what)
 
 
 def _reader(command: VerifiedCommand) -> Reader:

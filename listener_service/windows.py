@@ -43,6 +43,10 @@ class WindowRules:
     shortest_s: float = 1.0
     """From the command's arrival at the gateway; client-go backs off from shorter silent watches."""
 
+    least_s: float = 0.2
+    """From the beginning of the API server's reply: what has happened by then must come in, however long the
+    command was under way."""
+
     quiet_s: float = 0.2
     """After an event, an informer's window waits this long for another one."""
 
@@ -86,6 +90,7 @@ class Window:
             lengths = (0.0, *rules.silent_s)
             length = lengths[min(silent_before, len(lengths) - 1)]
             self._silent_end_s = max(arrived_s + rules.shortest_s, opened_s + length)
+        self._began_s: float | None = None
         self._state = begins_with_state
         self._opened_s = opened_s
         self._first_s: float | None = None
@@ -97,6 +102,10 @@ class Window:
         """Whether there was an event, state included."""
         return self._latest_s is not None or self._state_s is not None
 
+    def began(self, now_s: float) -> None:
+        """The API server has begun its reply."""
+        self._began_s = now_s
+
     def saw_event(self, now_s: float) -> None:
         """An event that is no bookmark came in."""
         if self._is_state(now_s):
@@ -107,10 +116,10 @@ class Window:
 
     def closes_at_s(self) -> float:
         """When to answer, if nothing comes before that."""
-        if self._reader is Reader.FOLLOWER:
+        if self._reader is Reader.FOLLOWER or self._began_s is None:
             return self._last_s
         if self._latest_s is None or self._first_s is None:
-            silent_end_s = self._silent_end_s
+            silent_end_s = max(self._silent_end_s, self._began_s + self._rules.least_s)
             if self._state_s is not None:
                 silent_end_s = min(silent_end_s, self._opened_s + self._rules.state_s)
             return min(silent_end_s, self._last_s)

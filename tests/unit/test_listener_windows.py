@@ -19,7 +19,7 @@ def window(
     silent_before: int = 0,
     state: bool = False,
 ) -> Window:
-    return Window(
+    found = Window(
         RULES,
         reader,
         arrived_s=OPENED_S - arrived_ago_s,
@@ -28,6 +28,8 @@ def window(
         silent_before=silent_before,
         begins_with_state=state,
     )
+    found.began(OPENED_S)
+    return found
 
 
 def closes_in(found: Window) -> float:
@@ -38,7 +40,18 @@ def test_the_first_silent_window_of_an_informer_is_just_long_enough_for_client_g
     """Whoever has his event waits for this one to be answered; if it ends earlier he backs off."""
     assert closes_in(window(Reader.INFORMER)) == 0.5
     assert closes_in(window(Reader.INFORMER, arrived_ago_s=0.1)) == 0.9
-    assert closes_in(window(Reader.INFORMER, arrived_ago_s=3.0)) <= 0
+
+
+def test_what_has_happened_by_then_comes_in_however_slow_the_way_was() -> None:
+    found = window(Reader.INFORMER, arrived_ago_s=3.0)
+    assert closes_in(found) == 0.2
+    found.began(OPENED_S + 1.5)
+    assert closes_in(found) == 1.7
+
+
+def test_a_window_waits_for_the_reply_to_begin() -> None:
+    found = Window(RULES, Reader.INFORMER, arrived_s=OPENED_S, opened_s=OPENED_S, end_s=OPENED_S + 19.5)
+    assert closes_in(found) == 19.5
 
 
 @pytest.mark.parametrize(("silent_before", "length_s"), [(1, 2.0), (2, 4.0), (3, 8.0), (50, 8.0)])
