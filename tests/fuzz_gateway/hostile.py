@@ -454,6 +454,9 @@ def corpus() -> Iterator[Hostile]:
     post = replace(get, method="POST", body=b'{"kind":"Pod"}')
     for path in dict.fromkeys(PATHS):
         yield from (replace(get, path=path), replace(post, path=path))
+    yield replace(get, path="/a" * 13)
+    for segment in SEGMENTS:
+        yield replace(get, path=f"{SERVED[0]}/{segment}")
     for method in (*METHODS, *OTHER_METHODS):
         yield replace(get, method=method)
     for name in (*DROPPED, *REFUSED):
