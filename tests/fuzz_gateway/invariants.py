@@ -15,7 +15,8 @@ from infra.local.kube import request_info
 from k3s_daas.answers import ABORTS, ERRORS
 from k3s_daas.contract.attributes import OnChainAttributes
 from k3s_daas.contract.events import ApiRequested
-from tests.fuzz_gateway.hostile import CANARY, Hostile
+from tests.fuzz_gateway.hostile import Hostile
+from tests.fuzz_gateway.vocabulary import CANARY
 from tests.instant.api_server import WireReply, WireRequest
 from tests.instant.ledger import Execution
 from tests.instant.stack import API_SERVER_TOKEN, HOLDER, NAMESPACE

@@ -10,9 +10,10 @@ import pytest
 
 from infra.local.gateway.messages import HttpReply
 from tests.fuzz_gateway.campaign import Campaign, campaign
-from tests.fuzz_gateway.hostile import CANARY, Hostile
+from tests.fuzz_gateway.hostile import Hostile
 from tests.fuzz_gateway.invariants import BrokenError, Seen, check
 from tests.fuzz_gateway.tokens import TokenSpec
+from tests.fuzz_gateway.vocabulary import CANARY
 
 REQUESTS = 1_000
 SEED = int(os.environ.get("FUZZ_SEED", "20261"))
