@@ -57,7 +57,7 @@ class WindowRules:
     """Windows of an informer that asks again for what has brought nothing: the second, the third, and all
     further ones. The first one, after a list or an event, is the shortest."""
 
-    onlooker_quiet_s: float = 0.3
+    onlooker_quiet_s: float = 0.2
     onlooker_burst_s: float = 2.0
     """The same as for informers: an onlooker's watch is not taken up again, so it waits for more."""
 

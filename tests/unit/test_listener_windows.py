@@ -78,7 +78,7 @@ def test_an_onlooker_waits_for_news_as_long_as_his_caller_can() -> None:
     found = window(Reader.ONLOOKER)
     assert closes_in(found) == 19.5
     found.saw_event(OPENED_S + 15.0)
-    assert closes_in(found) == 15.3
+    assert closes_in(found) == 15.2
 
 
 def test_what_a_watch_begins_with_is_no_news_but_shall_be_seen_before_long() -> None:
@@ -87,7 +87,7 @@ def test_what_a_watch_begins_with_is_no_news_but_shall_be_seen_before_long() -> 
         found.saw_event(OPENED_S + 0.1)
     assert closes_in(found) == 10.0
     found.saw_event(OPENED_S + 4.0)
-    assert closes_in(found) == 4.3
+    assert closes_in(found) == 4.2
     assert found.had_event
 
 
