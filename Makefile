@@ -11,7 +11,7 @@ MOVE_COMPILER := $(wildcard infra/local/sui/toolchain/*) infra/local/sui/compile
 
 .PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 .PHONY: demo
 demo: setup move ## Start everything on this machine and play the scene with a real kubectl
@@ -22,16 +22,32 @@ up: setup move ## Start everything on this machine and keep it running (Ctrl-C e
 	$(VENV)/bin/daas up
 
 .PHONY: test
-test: setup move ## Unit, Move VM, integration and end-to-end tests
+test: setup move ## Unit, Move VM, integration, end-to-end and kubectl tests
+	$(PYTHON) -m infra.local.apiserver build --if-possible
 	$(PYTHON) -m pytest $(PYTEST_ARGS)
+
+.PHONY: compat
+compat: setup move ## The kubectl battery in all combinations, and parking in real time (COMPAT_ARGS="--help")
+	$(PYTHON) -m tests.compat $(COMPAT_ARGS)
+
+.PHONY: kube-apiserver
+kube-apiserver: setup ## Compile a real Kubernetes API server from Debian's source, once per machine
+	$(PYTHON) -m infra.local.apiserver build
 
 .PHONY: move-test
 move-test: setup ## Move unit tests (needs sui, or SUI_FRAMEWORK_SOURCES naming a directory with MoveStdlib/ and Sui/)
 	@$(PYTHON) -m infra.local.sui.move_tests move
 
 .PHONY: fuzz
-fuzz: setup move ## Arbitrary calls of the contract against a model of its rules (FUZZ_ARGS="--calls N --seed N")
+fuzz: fuzz-contract fuzz-gateway ## Both of these, other ones each time (FUZZ_ARGS="--seed N")
+
+.PHONY: fuzz-contract
+fuzz-contract: setup move ## Arbitrary calls of the contract against a model of its rules (FUZZ_ARGS="--calls N --seed N")
 	$(PYTHON) -m tests.fuzz $(FUZZ_ARGS)
+
+.PHONY: fuzz-gateway
+fuzz-gateway: setup ## Hostile requests through gateway and listener (FUZZ_ARGS="--requests N --seed N")
+	$(PYTHON) -m tests.fuzz_gateway $(FUZZ_ARGS)
 
 .PHONY: lint
 lint: setup ## Formatting, ruff, mypy --strict and the import layers
@@ -41,8 +57,9 @@ lint: setup ## Formatting, ruff, mypy --strict and the import layers
 	$(VENV)/bin/lint-imports
 
 .PHONY: bench
-bench: setup move ## Latency of a warm get through the whole chain, and the share of it that is ours
+bench: setup move ## Latency, CPU and memory of commands through the whole chain, one by one and many at once
 	$(PYTHON) -m tests.bench.latency
+	$(PYTHON) -m tests.bench.load
 
 .PHONY: numbers
 numbers: setup move ## Count what commands cost on the chain, and write it into docs/contract.md

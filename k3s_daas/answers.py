@@ -26,6 +26,7 @@ class Answer(NamedTuple):
     """Code, reason, message, and a second sentence for when the context has all that it names.
 
     ``next_minute``: the same request may succeed once the next minute of the chain's clock has begun.
+    ``again``: nothing was run, and the same request may succeed in a moment.
     """
 
     code: int
@@ -33,6 +34,7 @@ class Answer(NamedTuple):
     message: str
     detail: str = ""
     next_minute: bool = False
+    again: bool = False
 
 
 class Abort(NamedTuple):
@@ -311,6 +313,42 @@ ABORTS: dict[tuple[str, int], Abort] = {
         ),
     )
 }
+
+_NO_GAS = Answer(
+    503,
+    "ServiceUnavailable",
+    "the gateway's address has too little SUI to pay for transactions, and nothing was run: "
+    f"{_OPERATOR} to send it some",
+)
+_BEHIND = Answer(
+    503,
+    "ServiceUnavailable",
+    "the Sui endpoint is behind the chain, and nothing was run: try again in a moment, "
+    f"and {_OPERATOR} if it stays so",
+    again=True,
+)
+# By the kind of `TransactionRefusedError`. With fresh terms in it, a transaction is called stale or expired
+# only by an endpoint that told old ones.
+REFUSALS: dict[str, Answer] = {
+    "insufficient-funds": _NO_GAS,
+    "gas-price": _BEHIND,
+    "expired": _BEHIND,
+    "stale-object": _BEHIND,
+}
+# By Sui's name for what ended an executed transaction that did not abort.
+FAILURES: dict[str, Answer] = {
+    "EXECUTION_CANCELED_DUE_TO_CONSENSUS_OBJECT_CONGESTION": Answer(
+        503,
+        "ServiceUnavailable",
+        "too many transactions wanted the same objects at once, and nothing was run: try again in a moment",
+        again=True,
+    ),
+    "INSUFFICIENT_FUNDS_FOR_WITHDRAW": _NO_GAS,
+    "INSUFFICIENT_GAS": _chain_refused(
+        f"the command costs more gas than the gateway allows for one, and nothing was run: {_OPERATOR}"
+    ),
+}
+UNKNOWN_FAILURE = _chain_refused(f"the transaction failed on chain, and nothing was run: {_OPERATOR}")
 
 UNKNOWN_ABORT = _chain_refused(
     f"the contract refused for a reason that this gateway does not know: {_OPERATOR}"

@@ -102,11 +102,6 @@ class RequestAttributes:
         return self.verb in ("get", "list", "watch") and self.subresource not in _CHANNEL_SUBRESOURCES
 
     @property
-    def is_long_running(self) -> bool:
-        """A watch: it has no natural end and must be given one."""
-        return self.verb == "watch"
-
-    @property
     def needs_upgrade(self) -> bool:
         """exec, attach and port-forward: they only work over an upgraded connection."""
         return self.resource == "pods" and self.subresource in _UPGRADE_SUBRESOURCES

@@ -66,7 +66,7 @@ class DeadlineSettings:
         """Defaults, overridden by ``DAAS_<FIELD>`` (for example ``DAAS_GATEWAY_WAIT_MS``), validated."""
         values: dict[str, int] = {}
         for field in fields(cls):
-            name = f"DAAS_{field.name.upper()}"
+            name = _variable(field.name)
             text = environment.get(name)
             if text is None:
                 continue
@@ -87,7 +87,7 @@ class DeadlineSettings:
         """``ConfigurationError`` naming the settings that contradict each other."""
         for field in fields(self):
             if getattr(self, field.name) <= 0:
-                raise ConfigurationError(f"{field.name} must be positive")
+                raise ConfigurationError(f"{_variable(field.name)} must be positive")
         self._require_order("start_within_ms", "gateway_wait_ms")
         self._require_order("gateway_wait_ms", "lambda_timeout_ms")
         self._require_order("lambda_timeout_ms", "api_gateway_timeout_ms")
@@ -98,30 +98,42 @@ class DeadlineSettings:
         exchanges_ms = (MOST_PARKINGS + 1) * self.api_gateway_timeout_ms
         if self.parked_life_ms < exchanges_ms:
             raise ConfigurationError(
-                f"parked_life_ms ({self.parked_life_ms}) must be at least {MOST_PARKINGS + 1} times "
-                f"api_gateway_timeout_ms ({exchanges_ms})"
+                f"{_variable('parked_life_ms')} ({self.parked_life_ms}) must be at least "
+                f"{MOST_PARKINGS + 1} times {_variable('api_gateway_timeout_ms')} ({exchanges_ms})"
             )
         if self.token_renewal_margin_ms < self.parked_life_ms:
             raise ConfigurationError(
-                f"token_renewal_margin_ms ({self.token_renewal_margin_ms}) must be at least parked_life_ms "
+                f"{_variable('token_renewal_margin_ms')} ({self.token_renewal_margin_ms}) must be at least "
+                f"{_variable('parked_life_ms')} "
                 f"({self.parked_life_ms}): a token must outlive the retries of its request"
             )
 
-    def check_policy(self, *, max_start_ms: int, max_finish_ms: int, max_answer_ms: int) -> None:
-        """``ConfigurationError`` if the cluster's policy on chain would refuse these times."""
+    def check_policy(
+        self, *, max_start_ms: int, max_finish_ms: int, max_answer_ms: int, clock_margin_ms: int
+    ) -> None:
+        """``ConfigurationError`` if the cluster's policy on chain would refuse these times.
+
+        They count from API Gateway's clock, the contract's limits from the chain's, which may be behind it by
+        ``clock_margin_ms``: without that room in the policy, every command may be refused on chain.
+        """
         answer_within_ms = self.finish_within_ms + self.answer_after_finish_ms
         for name, value, limit in (
-            ("start_within_ms", self.start_within_ms, max_start_ms),
-            ("finish_within_ms", self.finish_within_ms, max_finish_ms),
-            ("finish_within_ms + answer_after_finish_ms", answer_within_ms, max_answer_ms),
+            (_variable("start_within_ms"), self.start_within_ms, max_start_ms),
+            (_variable("finish_within_ms"), self.finish_within_ms, max_finish_ms),
+            ("DAAS_FINISH_WITHIN_MS + DAAS_ANSWER_AFTER_FINISH_MS", answer_within_ms, max_answer_ms),
         ):
-            if value > limit:
-                raise ConfigurationError(f"{name} is {value}, and the cluster's policy allows {limit}")
+            if value + clock_margin_ms > limit:
+                raise ConfigurationError(
+                    f"{name} is {value}, and the cluster's policy allows {limit}: it must allow "
+                    f"{clock_margin_ms} ms more, by which clocks may differ"
+                )
 
     def _require_order(self, shorter: str, longer: str) -> None:
         short, long = getattr(self, shorter), getattr(self, longer)
         if short >= long:
-            raise ConfigurationError(f"{shorter} ({short}) must be less than {longer} ({long})")
+            raise ConfigurationError(
+                f"{_variable(shorter)} ({short}) must be less than {_variable(longer)} ({long})"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,3 +153,8 @@ class Deadlines:
             finish_by_ms=finish_by_ms,
             answer_by_ms=finish_by_ms + settings.answer_after_finish_ms,
         )
+
+
+def _variable(name: str) -> str:
+    """The environment variable of a setting: messages name what the operator can change."""
+    return f"DAAS_{name.upper()}"

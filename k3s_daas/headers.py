@@ -46,12 +46,16 @@ RESPONSE_HEADERS: dict[str, str] = {
 # Lists by definition (RFC 9110); several lines mean the same as one with commas.
 _REPEATABLE = frozenset({"accept", "if-match", "if-none-match", "x-stream-protocol-version"})
 
+# Of these there is one in a reply. Some pod behind a proxy may send more; clients take the first.
+_SINGLE_IN_REPLIES = frozenset({"audit-id", "content-type", "etag", "last-modified", "retry-after"})
+
 _IDENTITY_PREFIXES = ("impersonate-", "x-remote-")
 _UPGRADE_HEADERS = ("upgrade", "x-stream-protocol-version")
 _UPGRADE_PREFIX = "sec-websocket-"
 
-# Visible ASCII, space, tab, and the bytes above that HTTP calls opaque.
-_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
+# Visible ASCII, space, tab, and the bytes above that HTTP calls opaque (RFC 9110, obs-text): in UTF-8, which
+# warnings may be written in, half of them are C1 controls to Latin-1.
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 MAX_VALUE_CHARS = 8 * 1024
 
 
@@ -84,13 +88,19 @@ def admit_request_headers(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, s
 def filter_response_headers(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """The headers of an API server's reply that reach kubectl, canonically spelled, repeated ones kept.
 
-    One with a value that is no header value is dropped: it is not worth the whole reply.
+    One with a value that is no header value is dropped: it is not worth the whole reply. So is the second of
+    a header that has only one.
     """
-    return [
-        (RESPONSE_HEADERS[name.lower()], value)
-        for name, value in pairs
-        if name.lower() in RESPONSE_HEADERS and _VALUE.fullmatch(value) and len(value) <= MAX_VALUE_CHARS
-    ]
+    kept: list[tuple[str, str]] = []
+    seen: set[str] = set()
+    for name, value in pairs:
+        lower = name.lower()
+        if lower not in RESPONSE_HEADERS or not _VALUE.fullmatch(value) or len(value) > MAX_VALUE_CHARS:
+            continue
+        if lower not in seen or lower not in _SINGLE_IN_REPLIES:
+            kept.append((RESPONSE_HEADERS[lower], value))
+        seen.add(lower)
+    return kept
 
 
 def asks_for_upgrade(pairs: Iterable[tuple[str, str]]) -> bool:

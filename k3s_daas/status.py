@@ -6,8 +6,22 @@ is retried by kubectl, and it is retried silently: so it is set only where nothi
 refusal ends by itself within the minute.
 
 HTTP codes: 400 malformed, 401 token, 403 grant, role, revoked, stake, 405 method, 413 size, 429 rate,
-500 our fault, 501 upgrade, 502 the chain refused, 503 not reachable or paused, 504 not started or answered
-in time.
+500 our fault, 501 upgrade, 502 the chain refused, 503 not reachable, paused, congested or without gas, 504
+not started or answered in time.
+
+What a submission can meet, and what the caller is told (tables in ``k3s_daas.answers``):
+
+==============================================  ====  =====================================  ===========
+what                                            code  advice                                 Retry-After
+==============================================  ====  =====================================  ===========
+no endpoint answers, nothing was sent           503   try again                              1
+sent, and nobody says what became of it         504   look before you repeat it (or parked)
+terms are stale and a fresh reading is no help  503   the endpoint is behind: try again      1
+address balance is too small                    503   the operator must send SUI
+shared object congested: executed, cancelled    503   nothing was run: try again             1
+gas budget is too small: executed, failed       502   ask the operator
+another refusal or failure                      502   ask the operator
+==============================================  ====  =====================================  ===========
 """
 
 from __future__ import annotations
@@ -15,8 +29,19 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
-from k3s_daas.answers import ABORTS, ERRORS, INTERNAL, OUTCOME_UNKNOWN, UNKNOWN_ABORT, UNREACHABLE, Answer
-from k3s_daas.errors import DaasError, LedgerUnavailableError, MoveAbortError
+from k3s_daas.answers import (
+    ABORTS,
+    ERRORS,
+    FAILURES,
+    INTERNAL,
+    OUTCOME_UNKNOWN,
+    REFUSALS,
+    UNKNOWN_ABORT,
+    UNKNOWN_FAILURE,
+    UNREACHABLE,
+    Answer,
+)
+from k3s_daas.errors import DaasError, LedgerUnavailableError, MoveAbortError, TransactionRefusedError
 
 MIST_PER_SUI = 1_000_000_000
 
@@ -132,6 +157,25 @@ def from_abort(module: str, code: int, **context: object) -> StatusError:
     )
 
 
+def from_failure(kind: str | None, *, transaction: str | None, request_id: str | None = None) -> StatusError:
+    """The answer to a transaction that was executed and failed without an abort: nothing of it counts.
+
+    ``kind`` is Sui's name for the failure.
+    """
+    answer = FAILURES.get(kind or "", UNKNOWN_FAILURE)
+    causes = [Cause("TransactionFailed", kind or "UNKNOWN")]
+    if transaction is not None:
+        causes.append(Cause("Transaction", transaction))
+    return StatusError(
+        answer.code,
+        answer.reason,
+        answer.message,
+        causes=tuple(causes),
+        retry_after_s=1 if answer.again else None,
+        request_id=request_id,
+    )
+
+
 def from_error(
     exc: BaseException, *, submitted: bool = True, request_id: str | None = None, now_ms: int | None = None
 ) -> StatusError:
@@ -147,6 +191,16 @@ def from_error(
         return from_abort(exc.module, exc.code, request_id=request_id, transaction=exc.digest, now_ms=now_ms)
     if isinstance(exc, LedgerUnavailableError):
         return _unavailable(submitted, request_id)
+    if isinstance(exc, TransactionRefusedError) and exc.kind in REFUSALS:
+        refused = REFUSALS[exc.kind]
+        return StatusError(
+            refused.code,
+            refused.reason,
+            refused.message,
+            causes=(Cause(TransactionRefusedError.__name__, exc.kind),),
+            retry_after_s=1 if refused.again else None,
+            request_id=request_id,
+        )
     for kind, code, reason, message in ERRORS:
         if isinstance(exc, kind):
             text = str(exc) if message is None else message

@@ -31,6 +31,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from k3s_daas.errors import ConfigurationError, DaasError
+from listener_service.live_reply import LiveReply, TooMuchError
 
 _CONNECT_TIMEOUT_S = 5.0
 _READ_BYTES = 64 * 1024
@@ -189,12 +190,15 @@ class ApiServer:
         pool.pool_classes_by_scheme = _POOLS
         self._pool = pool
 
-    def send(self, call: ApiCall, may_start: Callable[[], bool]) -> RawReply:
-        """Sends one request and reads the whole reply. Raises `ApiServerError`."""
+    def send(self, call: ApiCall, may_start: Callable[[], bool], live: LiveReply | None = None) -> RawReply:
+        """Sends one request and reads the whole reply; with `live`, what that one takes of a good one.
+
+        Raises `ApiServerError`, and `UncutError` of a `live` reply.
+        """
         authorization = self._authorization()
-        reply = self._send_once(call, authorization, may_start)
+        reply = self._send_once(call, authorization, may_start, live)
         if reply.status == HTTPStatus.UNAUTHORIZED and self._reload(authorization):
-            reply = self._send_once(call, self._authorization(), may_start)
+            reply = self._send_once(call, self._authorization(), may_start, live)
         return reply
 
     def close(self) -> None:
@@ -223,7 +227,13 @@ class ApiServer:
         replaced.clear()
         return True
 
-    def _send_once(self, call: ApiCall, authorization: str | None, may_start: Callable[[], bool]) -> RawReply:
+    def _send_once(
+        self,
+        call: ApiCall,
+        authorization: str | None,
+        may_start: Callable[[], bool],
+        live: LiveReply | None,
+    ) -> RawReply:
         deadline = time.monotonic() + call.timeout_s
         fields = urllib3.HTTPHeaderDict()
         for name, value in call.headers:
@@ -243,10 +253,15 @@ class ApiServer:
                 timeout=urllib3.Timeout(connect=min(_CONNECT_TIMEOUT_S, call.timeout_s), read=call.timeout_s),
             )
             try:
-                content = _read(response, deadline, call.max_reply_bytes)
+                if live is None or response.status != HTTPStatus.OK:
+                    content = _read(response, deadline, call.max_reply_bytes)
+                else:
+                    content = _read_live(response, live)
             except BaseException:
                 response.close()
                 raise
+            if live is not None and live.was_cut_short:
+                response.close()
             response.release_conn()
             return RawReply(response.status, tuple(response.headers.items()), content)
         except ApiServerError:
@@ -268,6 +283,15 @@ def _read(response: urllib3.BaseHTTPResponse, deadline: float, limit: int) -> by
         if time.monotonic() > deadline:
             raise ReplyTimeoutError("the API server's reply was not complete in time")
     return b"".join(chunks)
+
+
+def _read_live(response: urllib3.BaseHTTPResponse, live: LiveReply) -> bytes:
+    assert isinstance(response, urllib3.HTTPResponse), "the pools speak HTTP/1.1"
+    content_type = response.headers.get("Content-Type", "")
+    try:
+        return live.read(response, content_type, _READ_BYTES)
+    except TooMuchError:
+        raise ReplyTooLargeError("the API server's reply has too many bytes") from None
 
 
 def _translate(error: Exception, sent: bool) -> ApiServerError:

@@ -134,6 +134,7 @@ def _wire(
     executor = Executor(
         connect(settings.concurrency),
         concurrency=settings.concurrency,
+        open_calls=settings.open_calls,
         listener_namespace=settings.listener_namespace,
         clock=clock,
     )

@@ -8,8 +8,7 @@ an allowlist of headers, and the holder's identity (for discovery, which is the 
 
 from __future__ import annotations
 
-import re
-from urllib.parse import parse_qsl, quote, unquote_plus
+from urllib.parse import quote, unquote_plus
 
 from k3s_daas.attributes import RequestAttributes
 from k3s_daas.contract.events import ApiRequested
@@ -17,12 +16,9 @@ from k3s_daas.discovery import DISCOVERY_USER, is_discovery
 from k3s_daas.envelope import RequestEnvelope, ResponseEnvelope
 from k3s_daas.headers import admit_request_headers, filter_response_headers
 from k3s_daas.ids import request_id_text, to_hex
+from k3s_daas.long_running import bounded_watch
 from k3s_daas.status import StatusError
 from listener_service.api_server import RawReply
-
-MAX_WATCH_S = 2
-# More digits than any time needs; Python refuses to read thousands of them.
-_SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 _EXTRA_PREFIX = "Impersonate-Extra-"
 # A `/` is not allowed in a header name, so the API server decodes percent escapes in extra keys.
@@ -30,39 +26,24 @@ _SEAL_HEADER = _EXTRA_PREFIX + quote("daas.io/seal", safe="")
 _REQUEST_ID_HEADER = _EXTRA_PREFIX + quote("daas.io/request-id", safe="")
 
 
-def refuse_streams(attributes: RequestAttributes, query: str) -> None:
-    """Raises a 501 `StatusError` for what has no end of its own, whatever the gateway let through."""
+def refuse_streams(attributes: RequestAttributes) -> None:
+    """Raises a 501 `StatusError` for what is a stream in both directions, whatever the gateway let
+    through."""
     if attributes.needs_upgrade:
         raise _not_implemented("exec, attach and port-forward need a connection that cannot be carried here")
-    follow = next((value for key, value in parse_qsl(query, keep_blank_values=True) if key == "follow"), None)
-    if attributes.subresource == "log" and follow is not None and follow.lower() not in ("0", "false"):
-        raise _not_implemented("following a log needs an open stream: run kubectl logs without --follow")
 
 
 def _not_implemented(message: str) -> StatusError:
     return StatusError(501, "NotImplemented", message)
 
 
-def target(attributes: RequestAttributes, query: str, listener_namespace: str) -> str:
+def target(attributes: RequestAttributes, query: str, listener_namespace: str, longest_watch_s: int) -> str:
     """Path and query as they go on the wire."""
-    if attributes.is_long_running:
-        query = bounded_watch(query)
+    if attributes.verb == "watch":
+        query = bounded_watch(query, longest_watch_s)
     if _is_about_all_secrets(attributes):
         query = _without_namespace(query, listener_namespace)
     return f"{attributes.path}?{query}" if query else attributes.path
-
-
-def bounded_watch(query: str) -> str:
-    """The query with exactly one `timeoutSeconds`, at most `MAX_WATCH_S`, everything else as it was."""
-    kept: list[str] = []
-    timeout = MAX_WATCH_S
-    for pair in filter(None, query.split("&")):
-        key, _, value = pair.partition("=")
-        if unquote_plus(key) != "timeoutSeconds":
-            kept.append(pair)
-        elif _SECONDS.fullmatch(value) and 0 < int(value) < timeout:
-            timeout = int(value)
-    return "&".join([*kept, f"timeoutSeconds={timeout}"])
 
 
 def _is_about_all_secrets(attributes: RequestAttributes) -> bool:

@@ -1,174 +1,87 @@
-"""Puts answers on chain: seals a response for the caller's reply key and submits `store_k8s_response`.
+"""Puts answers on chain: the one way out for whoever has run, or refused, a command.
 
-The same signed bytes are sent again as long as nothing is known about their effect; new bytes are built only
-after a definite refusal (a gas price or an epoch that has passed). The contract takes one answer per
-request and ignores further ones, so answering twice costs gas and changes nothing.
+Sealing, packing and sending are modules of their own. The contract takes one answer per request and ignores
+further ones, so answering twice costs gas and changes nothing.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
 
-from k3s_daas.blobs.bodies import seal_body
-from k3s_daas.blobs.store import BlobError, reference_to
 from k3s_daas.contract.aborts import abort_name
-from k3s_daas.contract.calls import Response, SharedRef, store_response
-from k3s_daas.envelope import MAX_RESPONSE_BODY_BYTES, ResponseEnvelope
-from k3s_daas.errors import LedgerUnavailableError, PayloadTooLargeError, TransactionRefusedError
-from k3s_daas.payload import MAX_CIPHERTEXT_BYTES, split
+from k3s_daas.contract.calls import Response, SharedRef
+from k3s_daas.envelope import ResponseEnvelope
+from k3s_daas.errors import LedgerUnavailableError
 from k3s_daas.roots import TrustRoots
-from k3s_daas.sealing import SealingPublicKey, response_body_info, response_info
-from k3s_daas.status import StatusError
-from k3s_daas.sui.ledger import EpochInfo, ExecutionOutcome, Ledger
+from k3s_daas.sui.ledger import ExecutionOutcome, Ledger
 from k3s_daas.sui.signers import TransactionSigner
-from k3s_daas.sui.transactions import AddressBalanceGas, PtbBuilder
-from listener_service import answers, passthrough
-from listener_service.backoff import Backoff
+from listener_service import answers
+from listener_service.answer_transactions import AnswerTransactions
 from listener_service.blobs import BlobClient
 from listener_service.clock import Clock, SystemClock
+from listener_service.outbox import Outbox, answer_backoff
 from listener_service.refusal import ReplyTo
+from listener_service.sealed_responses import ResponseSealer
 
 _log = logging.getLogger(__name__)
 
-# Compressing and sealing more than this takes long enough to be felt by the other commands on the loop.
-_INLINE_BYTES = 64 * 1024
-_REMEMBERED_REFS = 10_000
-# How long the blob store may take for a body.
-_UPLOAD_S = 20.0
 
-
-@dataclass(slots=True)
 class Responder:
-    """One executor's way back. `gas_budget` in MIST, paid from the executor's address balance."""
+    """One executor's way back. `gas_budget` in MIST for one transaction, from the executor's address
+    balance."""
 
-    ledger: Ledger
-    roots: TrustRoots
-    signer: TransactionSigner
-    gas_budget: int
-    clock: Clock = field(default_factory=SystemClock)
-    blobs: BlobClient | None = None
-    _epoch: EpochInfo | None = None
-    _refs: dict[bytes, SharedRef] = field(default_factory=dict)
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        roots: TrustRoots,
+        signer: TransactionSigner,
+        gas_budget: int,
+        clock: Clock | None = None,
+        blobs: BlobClient | None = None,
+    ) -> None:
+        self._clock = clock or SystemClock()
+        self._sealer = ResponseSealer(roots.cluster, blobs)
+        self._transactions = AnswerTransactions(ledger, roots, signer, gas_budget=gas_budget)
+        self._outbox = Outbox(ledger, self._transactions, self._clock)
+
+    @property
+    def answers_per_transaction(self) -> Mapping[int, int]:
+        """How many transactions were executed, by the number of answers in them."""
+        return self._outbox.answers_per_transaction
 
     async def answer(self, reply_to: ReplyTo, envelope: ResponseEnvelope, *, is_read: bool) -> None:
-        """Stores the answer: its body elsewhere if the chain does not take it, a Status in its place if
-        nobody does. Gives up when `answer_by` passes.
+        """Stores the answer, together with others that are ready: its body elsewhere if the chain does not
+        take it, a Status in its place if nobody does. Returns when it is final; gives up when `answer_by`
+        passes.
         """
-        outcome = await self._store(reply_to, await self._fitting(reply_to, envelope, is_read=is_read))
+        response = await self._sealer.fitting(reply_to, envelope, is_read=is_read)
+        outcome = await self._store(reply_to, response)
         if outcome is not None and _is_too_large(outcome):
             # The cluster's own limit was lowered since the command was read.
             too_large = answers.reply_too_large(is_read=is_read)
-            outcome = await self._store(reply_to, self._refusal(reply_to, too_large))
+            outcome = await self._store(reply_to, self._sealer.status(reply_to, too_large))
         if outcome is None:
             _log.error("the request was not answered before answer_by", extra={"status": envelope.status})
         else:
             _log_outcome(outcome)
 
-    async def _fitting(self, reply_to: ReplyTo, envelope: ResponseEnvelope, *, is_read: bool) -> Response:
-        """The answer as the cluster takes it."""
-        try:
-            try:
-                return await self._inline(reply_to, envelope)
-            except PayloadTooLargeError:
-                if self.blobs is None or not reply_to.upload_url:
-                    raise
-                return await self._elsewhere(self.blobs, reply_to, envelope)
-        except PayloadTooLargeError as error:
-            _log.info("reply too large", extra={"size": error.size, "limit": error.limit})
-            return self._refusal(reply_to, answers.reply_too_large(is_read=is_read))
-        except BlobError as error:
-            _log.error("reply not kept outside the chain", extra={"error": str(error)})
-            return self._refusal(reply_to, answers.reply_not_kept(is_read=is_read))
-
-    async def _inline(self, reply_to: ReplyTo, envelope: ResponseEnvelope) -> Response:
-        """Raises `PayloadTooLargeError` if no transaction, or not the cluster, takes it."""
-        if len(envelope.body) > _INLINE_BYTES:
-            return await asyncio.to_thread(self._seal, reply_to, envelope)
-        return self._seal(reply_to, envelope)
-
-    async def _elsewhere(self, blobs: BlobClient, reply_to: ReplyTo, envelope: ResponseEnvelope) -> Response:
-        """Stores the body where the request said; the sealed answer names its size and hash."""
-        assert reply_to.reply_key is not None, "an upload URL comes with a reply key"
-        key = SealingPublicKey.from_bytes(reply_to.reply_key)
-        info = response_body_info(self.roots.cluster, reply_to.seal, reply_to.request_id)
-        sealed = await asyncio.to_thread(
-            seal_body, key, envelope.body, info, what="response", limit=MAX_RESPONSE_BODY_BYTES
-        )
-        await blobs.upload(reply_to.upload_url, sealed, timeout_s=_UPLOAD_S)
-        blob = await asyncio.to_thread(reference_to, "", sealed)
-        return self._seal(reply_to, ResponseEnvelope(envelope.status, envelope.headers, b"", blob))
-
-    def _refusal(self, reply_to: ReplyTo, status: StatusError) -> Response:
-        """A sentence instead of the answer; nothing smaller could be said, so the contract decides on it."""
-        everybody = replace(reply_to, max_inline_bytes=MAX_CIPHERTEXT_BYTES)
-        return self._seal(everybody, passthrough.status_response(status, reply_to.request_id))
-
     async def _store(self, reply_to: ReplyTo, response: Response) -> ExecutionOutcome | None:
         """What became of the answer's transaction; None if `answer_by` passed first."""
-        backoff = Backoff(base_s=0.1, cap_s=5.0)
-        signed: tuple[bytes, bytes] | None = None
-        while self.clock.now_ms() <= reply_to.answer_by_ms:
+        seal = await self._seal_ref(reply_to)
+        return None if seal is None else await self._outbox.deliver(response, seal, reply_to.answer_by_ms)
+
+    async def _seal_ref(self, reply_to: ReplyTo) -> SharedRef | None:
+        """Looked up before the answer joins others, so that a seal nobody finds holds up no one else."""
+        backoff = answer_backoff()
+        while self._clock.now_ms() <= reply_to.answer_by_ms:
             try:
-                signed = signed or await self._build(reply_to, response)
-                return await self.ledger.execute(*signed)
-            except TransactionRefusedError as error:
-                _log.warning("answer refused, building it anew", extra={"kind": error.kind})
-                signed, self._epoch = None, None
+                return await self._transactions.ref(reply_to.seal)
             except LedgerUnavailableError as error:
                 _log.warning("answer not submitted, trying again", extra={"error": str(error)})
-            await self.clock.sleep(backoff.next_delay_s())
+            await self._clock.sleep(backoff.next_delay_s())
         return None
-
-    def _seal(self, reply_to: ReplyTo, envelope: ResponseEnvelope) -> Response:
-        sealed = envelope.encode()
-        if reply_to.reply_key is not None:
-            key = SealingPublicKey.from_bytes(reply_to.reply_key)
-            sealed = key.seal(sealed, response_info(self.roots.cluster, reply_to.seal, reply_to.request_id))
-        if len(sealed) > reply_to.max_inline_bytes:
-            limit = reply_to.max_inline_bytes
-            raise PayloadTooLargeError(
-                f"the sealed answer is over the cluster's {limit} bytes", size=len(sealed), limit=limit
-            )
-        return Response(reply_to.request_id, envelope.status, split(sealed))
-
-    async def _build(self, reply_to: ReplyTo, response: Response) -> tuple[bytes, bytes]:
-        """Transaction bytes and signature. In steady state nothing is asked of the endpoint for it."""
-        epoch = await self._current_epoch()
-        cluster, seal = await asyncio.gather(self._ref(self.roots.cluster), self._ref(reply_to.seal))
-        builder = PtbBuilder()
-        store_response(builder, self.roots.package_latest, cluster, seal, response)
-        transaction = builder.build(
-            self.signer.address,
-            gas=AddressBalanceGas(
-                budget=self.gas_budget,
-                price=epoch.reference_gas_price,
-                epoch=epoch.epoch,
-                chain_id=self.roots.chain_id,
-                # Any number does: the request id inside makes the transaction unique already.
-                nonce=int.from_bytes(reply_to.request_id[-4:], "big"),
-            ),
-        )
-        return transaction, self.signer.sign(transaction)
-
-    async def _current_epoch(self) -> EpochInfo:
-        if self._epoch is None:
-            self._epoch = await self.ledger.epoch()
-        return self._epoch
-
-    async def _ref(self, object_id: bytes) -> SharedRef:
-        """The object's initial shared version, which never changes."""
-        known = self._refs.get(object_id)
-        if known is not None:
-            return known
-        found = await self.ledger.get_object(object_id)
-        if found is None or found.owner.kind != "shared":
-            raise LedgerUnavailableError(f"the endpoint does not know the shared object 0x{object_id.hex()}")
-        if len(self._refs) >= _REMEMBERED_REFS:
-            self._refs.clear()
-        self._refs[object_id] = SharedRef.of(found)
-        return self._refs[object_id]
 
 
 def _is_too_large(outcome: ExecutionOutcome) -> bool:

@@ -1,8 +1,9 @@
 """The listener in one term of leading: events in, commands run, answers out, and nothing forgotten.
 
-One task per command, bounded in number: when all places are taken the stream is not read on. Reads run in
-parallel; mutations of one named object run in the chain's order. Every mutation is claimed before its first
-byte goes out, so a successor knows what may have run.
+One task per command, bounded in number: when all places are taken the stream is not read on. Watches and
+followed logs have places of their own. Reads run in parallel; mutations of one named object run in the
+chain's order. Every mutation is claimed before its first byte goes out, so a successor knows what may have
+run.
 
 When the term is over nothing is started, and nothing is answered but what was started or claimed: the rest
 is the successor's.
@@ -123,7 +124,8 @@ class ListenerService:
                     continue
                 self._frontier.delivered(item.event.identity, item.event.checkpoint)
                 await places.acquire()
-                self._start(self._handle(item)).add_done_callback(lambda _: places.release())
+                place = _Place(places)
+                self._start(self._handle(item, place)).add_done_callback(place.leave)
 
     def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -131,7 +133,7 @@ class ListenerService:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _handle(self, sourced: SourcedEvent) -> None:
+    async def _handle(self, sourced: SourcedEvent, place: _Place) -> None:
         """One event from delivery to answer. Never raises: one event must not stop the others."""
         event, task = sourced.event, asyncio.current_task()
         assert task is not None
@@ -139,7 +141,7 @@ class ListenerService:
         try:
             requested = self.verifier.decode(event)
             request_id_var.set(request_id_text(requested.request_id))
-            await self._command(sourced, requested)
+            await self._command(sourced, requested, place)
         except NotForUsError as error:
             _log.debug("event skipped", extra=_where(event) | {"error": str(error)})
         except UnbelievableError as error:
@@ -158,7 +160,7 @@ class ListenerService:
         # Not if it was cancelled: then a successor sees the event again.
         self._frontier.settled(event.identity)
 
-    async def _command(self, sourced: SourcedEvent, requested: ApiRequested) -> None:
+    async def _command(self, sourced: SourcedEvent, requested: ApiRequested, place: _Place) -> None:
         if sourced.replayed and await self._is_dealt_with(requested):
             return
         if self.clock.now_ms() > requested.answer_by_ms:
@@ -173,6 +175,9 @@ class ListenerService:
                     # Nobody shall be revoked in vain because his command stood in a queue.
                     await self.verifier.verify_again(command)
                 times.lap("wait_ms")
+                if self.executor.stays_open(command):
+                    # It takes a place among its like, who are bounded there, and keeps none from a read.
+                    place.leave()
                 response = await self._run(command, sourced.event)
                 times.lap("run_ms")
             except RefusedCommandError as refused:
@@ -256,6 +261,7 @@ class ListenerService:
         if not self.term.is_current():
             for task in self._successors:
                 task.cancel()
+        self.executor.end_open_calls()
         if self._tasks:
             _, late = await asyncio.wait(set(self._tasks), timeout=self.drain_s)
             for task in late:
@@ -267,6 +273,19 @@ class ListenerService:
 
 async def _until(stop: asyncio.Event) -> None:
     await stop.wait()
+
+
+class _Place:
+    """One of the places for commands in work, to be left once."""
+
+    def __init__(self, places: asyncio.Semaphore) -> None:
+        self._places: asyncio.Semaphore | None = places
+
+    def leave(self, _task: object = None) -> None:
+        """Lets the next command in. A second time does nothing."""
+        if self._places is not None:
+            self._places.release()
+            self._places = None
 
 
 class _Stopwatch:

@@ -63,6 +63,9 @@ class ListenerSettings:
     concurrency: int = 32
     """DAAS_CONCURRENCY: commands in work at a time; when full the stream is not read on."""
 
+    open_calls: int = 64
+    """DAAS_OPEN_CALLS: watches and followed logs that are open at a time, besides those commands; one seal
+    has a quarter of the places at most. Whoever finds none is told to come again (429)."""
     lease_s: int = 15
     """DAAS_LEASE_SECONDS: after this time a replica that died is replaced; the same at all replicas."""
 
@@ -75,7 +78,8 @@ class ListenerSettings:
     DAAS_BLOB_PLAIN_HTTP=loopback lets 127.0.0.1 do without TLS, in development only."""
 
     gas_budget: int = 50_000_000
-    """DAAS_GAS_BUDGET: MIST that an answer may cost at most; each answer in flight reserves as much."""
+    """DAAS_GAS_BUDGET: MIST that a transaction with answers may cost at most. Up to four are in flight, and
+    each reserves as much."""
 
     log_level: str = "info"
     """DAAS_LOG_LEVEL: debug, info, warning or error."""
@@ -102,6 +106,7 @@ class ListenerSettings:
             listener_namespace=read.namespace("DAAS_LISTENER_NAMESPACE"),
             resume_after_checkpoint=read.optional_number("DAAS_RESUME_AFTER_CHECKPOINT", 0, 2**63 - 1),
             concurrency=read.number("DAAS_CONCURRENCY", 32, 1, 1024),
+            open_calls=read.number("DAAS_OPEN_CALLS", 64, 1, 1024),
             lease_s=read.number("DAAS_LEASE_SECONDS", 15, 2, 300),
             drain_ms=read.number("DAAS_DRAIN_MS", 2_000, 0, 600_000),
             blob_places=read.blob_places(development=endpoints.development),

@@ -172,20 +172,19 @@ class Verifier:
 
     async def _state(self, requested: ApiRequested) -> _State:
         """What decides now. The contract decided the same when it accepted the command."""
-        seal, (cluster, grant) = await asyncio.gather(
-            self._insist(lambda: self.reader.seal(requested.seal)),
-            self._insist(lambda: self._cluster_and_grant(requested)),
-        )
+        cluster = await self._insist(self._cluster)
+        seal, grant = await self._insist(lambda: self._seal_and_grant(requested, cluster))
         if seal is None:
             raise UnbelievableError("unknown-seal", "the seal does not exist")
         return _State(cluster, seal, grant)
 
-    async def _cluster_and_grant(self, requested: ApiRequested) -> tuple[ClusterState, GrantState | None]:
-        cluster = await self._cluster()
+    async def _seal_and_grant(
+        self, requested: ApiRequested, cluster: ClusterState
+    ) -> tuple[SealState | None, GrantState | None]:
         role = cluster.roles.get(requested.role)
         if role is None or role.open:
-            return cluster, None
-        return cluster, await self.reader.grant(cluster, requested.requester, requested.role)
+            return await self.reader.seal(requested.seal), None
+        return await self.reader.seal_and_grant(requested.seal, cluster, requested.requester, requested.role)
 
     def _check_standing(self, command: VerifiedCommand, state: _State) -> None:
         try:

@@ -38,7 +38,8 @@ def admit(
     """The attributes that go on chain. `token` is verified already; `sent` is not in `state` yet, and None
     for a command that is counted already.
 
-    What ends within `margin_ms` counts as ended: the contract decides a moment later, by another clock.
+    What ends within `margin_ms` counts as ended: the contract decides a moment later, by another clock. That
+    one may be behind, too: a minute and a day that ended within `margin_ms` count as present.
 
     Raises StatusError as the contract's abort would be answered, and TokenError if there is no such seal.
     """
@@ -75,7 +76,7 @@ def admit(
     _check_executor(cluster, executor)
     on_chain = _on_chain(attributes, decision.non_resource_url)
     if sent is not None:
-        _check_usage(cluster, seal, on_chain, sent, now_ms)
+        _check_usage(cluster, seal, on_chain, sent, (now_ms, now_ms - margin_ms))
     return on_chain
 
 
@@ -127,12 +128,15 @@ def _check_grant(state: CommandState, role: Role, now_ms: int) -> None:
 
 
 def _check_usage(
-    cluster: ClusterState, seal: SealState, on_chain: OnChainAttributes, sent: Sent, now_ms: int
+    cluster: ClusterState, seal: SealState, on_chain: OnChainAttributes, sent: Sent, times_ms: tuple[int, int]
 ) -> None:
-    if commands_left(seal.usage, cluster.policy, now_ms) <= sent.commands:
-        _refuse("ERateExceeded", now_ms=now_ms)
+    """Both at the latest and at the earliest time that the chain's clock may show."""
+    usage, policy = seal.usage, cluster.policy
+    if min(commands_left(usage, policy, ms) for ms in times_ms) <= sent.commands:
+        # Whoever came again at the very start of a minute could be refused on chain, where it costs gas.
+        _refuse("ERateExceeded", now_ms=min(times_ms))
     deposit = sent.deposit + command_deposit(seal.role, on_chain)
-    if deposit_left(seal.usage, cluster.policy, now_ms) < deposit:
+    if min(deposit_left(usage, policy, ms) for ms in times_ms) < deposit:
         _refuse("EDepositExceeded")
 
 

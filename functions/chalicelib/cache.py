@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from chalicelib.sizes import Reading, deep_size
+
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -35,23 +37,37 @@ class SingleFlightCache(Generic[K, V]):
         self._capacity = capacity
         self._monotonic = monotonic
         self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
+        self._hits = self._misses = self._evictions = 0
 
     async def get(self, key: K) -> tuple[V, float]:
         """The value and when its load began, at most `ttl_s` ago. Raises what the load raises."""
         entry = self._entries.get(key)
-        if entry is None or self._is_over(entry):
+        if entry is not None and not self._is_over(entry):
+            self._hits += 1
+        else:
+            self._misses += 1
             # The age counts from the start of the load: what it returns may be as old as that.
             entry = _Entry(asyncio.ensure_future(self._loaded(key)), self._monotonic())
             self._entries[key] = entry
             self._entries.move_to_end(key)
             while len(self._entries) > self._capacity:
                 self._entries.popitem(last=False)
+                self._evictions += 1
         # A caller that is cancelled does not take the load away from the others.
         return await asyncio.shield(entry.task), entry.started_s
 
     def forget(self, key: K) -> None:
         """Load again at the next `get`."""
         self._entries.pop(key, None)
+
+    def reading(self) -> Reading:
+        """What it holds and did; on the event loop too."""
+        held = [
+            (key, entry.task.result())
+            for key, entry in self._entries.items()
+            if entry.task.done() and not entry.task.cancelled() and entry.task.exception() is None
+        ]
+        return Reading(self._hits, self._misses, self._evictions, len(self._entries), deep_size(held))
 
     async def _loaded(self, key: K) -> V:
         return await self._load(key)

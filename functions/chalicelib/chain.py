@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from chalicelib.cache import SingleFlightCache
+from chalicelib.sizes import Reading
 from k3s_daas.contract.objects import ClusterState, GrantState, SealState
 from k3s_daas.contract.reader import ContractReader
 from k3s_daas.sui.ledger import EpochInfo, Ledger
@@ -84,6 +85,19 @@ class ChainView:
         if state.seal is not None and state.grant_read_s < since_s:
             self._grants.forget((state.seal.owner, state.seal.role))
         return await self.state(seal)
+
+    async def readings(self) -> dict[str, Reading]:
+        """What the caches hold and did, by name."""
+        return {
+            "clusters": self._clusters.reading(),
+            "seals": self._seals.reading(),
+            "grants": self._grants.reading(),
+        }
+
+    @property
+    def has_terms(self) -> bool:
+        """Whether `terms` asks nobody."""
+        return self._terms is not None
 
     async def terms(self) -> EpochInfo:
         """Epoch and gas price as last read: they change once a day, and a refusal tells."""

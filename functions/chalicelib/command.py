@@ -9,16 +9,16 @@ from chalicelib.bodies import seal_request
 from chalicelib.chain import CommandState
 from chalicelib.http_request import GatewayRequest
 from chalicelib.settings import GatewaySettings
-from chalicelib.unsupported import bounded_watch_query
 from k3s_daas.attributes import RequestAttributes
 from k3s_daas.bearer import BearerToken
 from k3s_daas.blobs.store import BlobStore
 from k3s_daas.contract.attributes import OnChainAttributes
 from k3s_daas.contract.calls import Command, execute_command
-from k3s_daas.contract.usage import command_deposit
+from k3s_daas.contract.usage import command_deposit, kept_ms
 from k3s_daas.deadlines import Deadlines
 from k3s_daas.envelope import RequestEnvelope
 from k3s_daas.ids import new_request_id
+from k3s_daas.long_running import bounded_watch, is_long_running
 from k3s_daas.roots import TrustRoots
 from k3s_daas.sealing import SealingPrivateKey, SealingPublicKey
 from k3s_daas.status import StatusError
@@ -48,10 +48,23 @@ class AdmittedCommand:
         return self.token.claims.seal
 
     @property
+    def stays_open(self) -> bool:
+        """A watch or a followed log."""
+        return is_long_running(self.attributes, self.request.query)
+
+    @property
     def deposit(self) -> int:
         """MIST that the contract counts against the seal's day."""
         assert self.state.seal is not None, "admission refuses a token without a seal"
         return command_deposit(self.state.seal.role, self.on_chain)
+
+    @property
+    def kept_ms(self) -> int:
+        """How long the request stays on chain after its answer, at most."""
+        assert self.state.seal is not None, "admission refuses a token without a seal"
+        cluster = self.state.cluster
+        priority = cluster.roles[self.state.seal.role].priority
+        return kept_ms(cluster.policy, priority, is_read=self.attributes.is_read)
 
 
 @dataclass(frozen=True)
@@ -73,8 +86,8 @@ def seal_command(
     """
     request = admitted.request
     query = request.query
-    if admitted.attributes.is_long_running:
-        query = bounded_watch_query(query, settings.watch_seconds)
+    if admitted.attributes.verb == "watch":
+        query = bounded_watch(query, settings.watch_seconds)
     reply_key = SealingPrivateKey.generate()
     envelope = RequestEnvelope(
         method=request.method,

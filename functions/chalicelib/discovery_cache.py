@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Literal, NamedTuple
 
 from chalicelib.replies import GatewayReply
+from chalicelib.sizes import Reading
 
 # How long after a write of definitions the API server may still answer with the old ones.
 SUSPENSION_S = 30.0
@@ -35,21 +36,33 @@ STALE_MARK = b"Stale"
 # About one exchange, not about the document.
 _ONCE = frozenset({"audit-id", "retry-after"})
 
-Outcome = Literal["hit", "shared", "revalidated", "miss", "suspended"]
-"""How a reply came about: kept; fetched by somebody who asked at the same time; kept, and confirmed by the
-API server; fetched; fetched although kept replies exist, because definitions changed a moment ago."""
+Outcome = Literal["hit", "shared", "stored", "revalidated", "miss", "suspended"]
+"""How a reply came about: kept; fetched by somebody who asked at the same time; fetched by another process;
+kept, and confirmed by the API server; fetched; fetched although kept replies exist, because definitions
+changed a moment ago."""
 
 
 class Fetched(NamedTuple):
     """What a fetch brought. `own` says that exactly this was asked, just now; else the reply is the answer
-    that an earlier request of the same caller left behind, and good for him only."""
+    that an earlier request of the same caller left behind, and good for him only. `stored_s` is how old it is
+    in seconds if another process fetched it, `revalidated` that the API server confirmed what one had."""
 
     reply: GatewayReply
     own: bool
+    stored_s: float | None = None
+    revalidated: bool = False
 
 
 Fetch = Callable[[str | None], Fetched]
 """Asks the API server, with the ETag that is known already, if any."""
+
+
+class Definitions(NamedTuple):
+    """What all processes know of the definitions: their generation (another one after each change), and
+    whether they may be changing now."""
+
+    generation: int
+    changing: bool
 
 
 class DiscoveryKey(NamedTuple):
@@ -67,6 +80,7 @@ class CacheCounters:
 
     hit: int = 0
     shared: int = 0
+    stored: int = 0
     revalidated: int = 0
     miss: int = 0
     suspended: int = 0
@@ -112,16 +126,20 @@ class DiscoveryCache:
         self._entries: OrderedDict[DiscoveryKey, _Entry] = OrderedDict()
         self._flights: dict[DiscoveryKey, _Flight] = {}
         self._generation = 0
+        self._followed: int | None = None
         self._suspended_until_s = float("-inf")
         self._counters = CacheCounters()
 
-    def serve(self, key: DiscoveryKey, fetch: Fetch, *, patience_s: float) -> tuple[GatewayReply, Outcome]:
-        """The reply, and how it came about. `patience_s` bounds the wait for somebody else's fetch.
+    def serve(
+        self, key: DiscoveryKey, fetch: Fetch, *, patience_s: float, definitions: Definitions
+    ) -> tuple[GatewayReply, Outcome]:
+        """The reply, and how it came about. `patience_s` bounds the wait for somebody else's fetch;
+        `definitions` were read after the question came.
 
         Raises what `fetch` raises.
         """
         with self._lock:
-            kept, flight, leads = self._plan(key)
+            kept, flight, leads = self._plan(key, definitions)
         if kept is not None:
             return self._counted(kept.reply, "hit")
         if flight is None:
@@ -148,10 +166,23 @@ class DiscoveryCache:
         with self._lock:
             return asdict(self._counters)
 
-    def _plan(self, key: DiscoveryKey) -> tuple[_Entry | None, _Flight | None, bool]:
+    def reading(self) -> Reading:
+        """For the metrics: a hit is what cost no command."""
+        with self._lock:
+            counts = self._counters
+            asked = counts.miss + counts.revalidated + counts.suspended
+            hits = counts.hit + counts.shared + counts.stored
+            return Reading(hits, asked, counts.evicted, counts.entries, counts.bytes)
+
+    def _plan(
+        self, key: DiscoveryKey, definitions: Definitions
+    ) -> tuple[_Entry | None, _Flight | None, bool]:
         """What to give, else whose fetch to wait for, and whether that one is the caller's own to make."""
+        if definitions.generation != self._followed:
+            self._drop_all()
+            self._followed = definitions.generation
         now_s = self._monotonic()
-        if now_s < self._suspended_until_s:
+        if definitions.changing or now_s < self._suspended_until_s:
             return None, None, False
         entry = self._entries.get(key)
         if entry is not None and now_s - entry.fetched_s < self._ttl_s:
@@ -167,12 +198,15 @@ class DiscoveryCache:
         expired = flight.expired
         etag = None if expired is None else expired.reply.header("ETag")
         try:
-            reply, own = fetch(etag)
-            outcome: Outcome = "miss"
+            reply, own, stored_s, revalidated = fetch(etag)
+            outcome: Outcome = "miss" if stored_s is None else "stored"
             if expired is not None and etag is not None and reply.status == NOT_MODIFIED:
-                reply, outcome = expired.reply, "revalidated"
+                reply, revalidated = expired.reply, True
+            if revalidated:
+                outcome = "revalidated"
             if own and is_complete(reply):
-                flight.reply = _for_all(reply)
+                flight.reply = for_all(reply)
+                flight.began_s -= stored_s or 0.0
         finally:
             with self._lock:
                 if flight.reply is not None and flight.generation == self._generation:
@@ -203,13 +237,16 @@ class DiscoveryCache:
 
     def _suspend(self) -> None:
         with self._lock:
-            self._generation += 1
-            self._suspended_until_s = self._monotonic() + SUSPENSION_S
-            self._counters.dropped_by_writes += len(self._entries)
-            self._counters.bytes = self._counters.entries = 0
-            self._entries.clear()
-            # Who asks from now on must not get what was asked before.
-            self._flights.clear()
+            self._drop_all()
+            self._suspended_until_s = max(self._suspended_until_s, self._monotonic() + SUSPENSION_S)
+
+    def _drop_all(self) -> None:
+        self._generation += 1
+        self._counters.dropped_by_writes += len(self._entries)
+        self._counters.bytes = self._counters.entries = 0
+        self._entries.clear()
+        # Who asks from now on must not get what was asked before.
+        self._flights.clear()
 
     def _counted(self, reply: GatewayReply, outcome: Outcome) -> tuple[GatewayReply, Outcome]:
         with self._lock:
@@ -226,7 +263,8 @@ def is_complete(reply: GatewayReply) -> bool:
     return not (aggregated and STALE_MARK in reply.body)
 
 
-def _for_all(reply: GatewayReply) -> GatewayReply:
+def for_all(reply: GatewayReply) -> GatewayReply:
+    """Without what is about one exchange only."""
     kept = tuple((name, value) for name, value in reply.headers if name.lower() not in _ONCE)
     return replace(reply, headers=kept)
 

@@ -13,6 +13,8 @@ from dataclasses import replace
 from chalicelib.command import AdmittedCommand
 from chalicelib.discovery_cache import NOT_MODIFIED, OK, DiscoveryCache, DiscoveryKey, Fetched, Outcome
 from chalicelib.replies import GatewayReply
+from chalicelib.shared_discovery import SharedDiscovery
+from chalicelib.sizes import Reading
 from k3s_daas.discovery import changes_discovery, is_discovery
 from k3s_daas.ids import to_hex
 from k3s_daas.status import StatusError
@@ -29,8 +31,9 @@ _ETAG = re.compile(r'(?:W/)?("[^"]*")')
 class DiscoveryReplies:
     """Answers discovery from the cache or through the chain, and everything else through the chain."""
 
-    def __init__(self, cache: DiscoveryCache, cluster: bytes) -> None:
+    def __init__(self, cache: DiscoveryCache, shared: SharedDiscovery, cluster: bytes) -> None:
         self._cache = cache
+        self._shared = shared
         self._cluster = to_hex(cluster)
 
     def answer(
@@ -38,23 +41,34 @@ class DiscoveryReplies:
     ) -> tuple[GatewayReply, Outcome | None]:
         """The reply, and what the cache had to do with it: None if nothing.
 
-        `run` takes a command through the chain. Raises what it raises.
+        `run` takes a command through the chain. Raises what it raises, and RequestStoreUnavailableError.
         """
         if changes_discovery(admitted.attributes):
-            with self._cache.definitions_change():
+            with self._shared.definitions_change(), self._cache.definitions_change():
                 return run(admitted).reply, None
         if not _may_share(admitted):
             return run(admitted).reply, None
 
-        def fetch(etag: str | None) -> Fetched:
+        def ask(etag: str | None) -> Fetched:
             return _fetched(run(_plain(admitted, etag)), etag)
 
-        reply, outcome = self._cache.serve(self._key(admitted), fetch, patience_s=patience_s)
+        key = self._key(admitted)
+        definitions = self._shared.definitions()
+        reply, outcome = self._cache.serve(
+            key,
+            self._shared.fetching(key, definitions, ask),
+            patience_s=patience_s,
+            definitions=definitions,
+        )
         return _conditional(reply, _values(admitted, "If-None-Match")), outcome
 
     def _key(self, admitted: AdmittedCommand) -> DiscoveryKey:
         accept = normalised_accept(_values(admitted, "Accept"))
         return DiscoveryKey(self._cluster, admitted.attributes.path, admitted.request.query, accept)
+
+    def reading(self) -> Reading:
+        """What the cache holds and did."""
+        return self._cache.reading()
 
     def counters(self) -> dict[str, int]:
         """Of the cache, for the log."""

@@ -12,8 +12,8 @@ from k3s_daas.ids import request_id_time_ms
 
 Item = dict[str, Any]
 
-# Kept a day after the last moment at which an answer can arrive, for whoever looks into a failure.
-KEEP_MS = 24 * 60 * 60 * 1000
+# A request stays on chain for at most 30 days after the last moment at which it can be answered.
+KEEP_MS = 40 * 24 * 60 * 60 * 1000
 MINUTE_MS = 60_000
 # The records of one minute are spread over this many buckets; a sweep reads each of them.
 SHARDS = 4
@@ -46,6 +46,7 @@ def new_record(request: NewRequest, fence: int) -> Item:
         "start_by_ms": number(request.start_by_ms),
         "finish_by_ms": number(request.finish_by_ms),
         "answer_by_ms": number(request.answer_by_ms),
+        "due_ms": number(request.due_ms),
         "expires_at": number((request.answer_by_ms + KEEP_MS) // 1000),
     }
     if request.wrapped_reply_key:
@@ -70,6 +71,7 @@ def record(item: Item) -> RequestRecord:
             start_by_ms=int(item["start_by_ms"]["N"]),
             finish_by_ms=int(item["finish_by_ms"]["N"]),
             answer_by_ms=int(item["answer_by_ms"]["N"]),
+            due_ms=int((item.get("due_ms") or item["answer_by_ms"])["N"]),
             wrapped_reply_key=bytes(item["reply_key"]["B"]) if "reply_key" in item else b"",
         ),
         state=RequestState(item["state"]["S"]),

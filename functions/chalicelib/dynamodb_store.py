@@ -32,16 +32,19 @@ from chalicelib.errors import (
     FenceLostError,
     PlaceTakenError,
     RequestAlreadyReservedError,
+    RequestStoreUnavailableError,
 )
 from chalicelib.request_store import (
     PREDECESSORS,
     UNFINISHED,
+    Look,
     NewRequest,
     RequestRecord,
     RequestState,
     Reservation,
     SignedTransaction,
 )
+from chalicelib.windows import WindowId, counted_in, window_key
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -138,6 +141,24 @@ class DynamoDbRequestStore:
                 raise PlaceTakenError("another command is parked for the same request") from None
         except BotoCoreError as error:
             raise unavailable(error) from error
+
+    def look(self, place: bytes | None, window: WindowId) -> Look:
+        """See `RequestStore.look`."""
+        wanted = [window_key(window), *([] if place is None else [place_key(place)])]
+        try:
+            answer = self._client.batch_get_item(
+                RequestItems={self._table: {"Keys": wanted, "ConsistentRead": True}}
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise unavailable(error) from error
+        if answer.get("UnprocessedKeys"):
+            raise RequestStoreUnavailableError("the gateway's request store is overloaded: try again")
+        found = {item["bucket"]["S"]: item for item in answer["Responses"].get(self._table, [])}
+        counter, *places = (found.get(key["bucket"]["S"]) for key in wanted)
+        return Look(
+            parked=any(item is not None and item["state"] == PARKED for item in places),
+            counted=0 if counter is None else counted_in(counter),
+        )
 
     def adopt(self, place: bytes, now_ms: int) -> RequestRecord | None:
         """See `RequestStore.adopt`."""

@@ -35,6 +35,16 @@ class AdoptionFailedError(GatewayUnavailableError):
         )
 
 
+class RecordUnknownError(GatewayUnavailableError):
+    """Nobody knows whether the signed bytes are on record. If they are, the sweeper sends them."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the gateway's request store did not answer while the command was put on record: it may still "
+            "run. Look at the cluster before you repeat it"
+        )
+
+
 class SigningUnavailableError(GatewayUnavailableError):
     """The signing service did not sign."""
 

@@ -11,20 +11,38 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote
 
-from k3s_daas.errors import MalformedRequestError
+from k3s_daas.errors import MalformedRequestError, PayloadTooLargeError
 
 # What may stand in a path segment as it is (RFC 3986: unreserved, sub-delims, ":" and "@").
 SEGMENT_SAFE = "!$&'()*+,;=:@~-._"
+# As at the API server.
+MAX_BODY_BYTES = 3 * 1024 * 1024
+# Callers whose address API Gateway does not tell share one name, and so one limit.
+UNKNOWN_SOURCE = "unknown"
+# Whoever has one IPv6 address has 2^64 of them.
+IPV6_SITE_BITS = 64
+# Null where a request has none, or missing: it depends on where the event comes from.
+_OPTIONAL = (
+    "headers",
+    "multiValueHeaders",
+    "queryStringParameters",
+    "multiValueQueryStringParameters",
+    "pathParameters",
+    "stageVariables",
+    "body",
+)
 
 
 @dataclass(frozen=True, repr=False)
 class GatewayRequest:
     """One HTTP request as kubectl sent it. `path` and `query` are percent-encoded.
 
-    It has no text form: its headers hold the bearer token.
+    `source` is who sent it, as far as limits know: an IPv4 address or an IPv6 network. `api_request_id` is
+    API Gateway's own name for it. It has no text form: its headers hold the bearer token.
     """
 
     method: str
@@ -33,6 +51,8 @@ class GatewayRequest:
     headers: tuple[tuple[str, str], ...]
     body: bytes
     arrival_ms: int
+    source: str = UNKNOWN_SOURCE
+    api_request_id: str | None = None
 
     def header(self, name: str) -> str | None:
         """The first value of a header, by case-insensitive name."""
@@ -40,36 +60,77 @@ class GatewayRequest:
         return next((value for key, value in self.headers if key.lower() == wanted), None)
 
 
+def complete_event(event: Mapping[str, Any]) -> dict[str, Any]:
+    """The event with every field that Chalice reads without asking whether it is there."""
+    headers = {name: value for name, value in (event.get("headers") or {}).items() if value is not None}
+    return {**dict.fromkeys(_OPTIONAL), **event, "headers": headers}
+
+
 def request_from_event(event: Mapping[str, Any], now_ms: int) -> GatewayRequest:
     """Convert an API Gateway proxy event (version 1).
 
     The arrival time is API Gateway's `requestTimeEpoch`, so that a cold start counts against the command's
-    deadlines; `now_ms` stands in where the event has none. Raises MalformedRequestError.
+    deadlines; `now_ms` stands in where the event has none. Raises MalformedRequestError, and
+    PayloadTooLargeError for a body over `MAX_BODY_BYTES`, which is not decoded.
     """
     context = event["requestContext"]
     return GatewayRequest(
         method=str(context["httpMethod"]),
         path=_path(event),
-        query=_query(event.get("multiValueQueryStringParameters")),
+        query=_query(event),
         headers=_headers(event),
         body=_body(event),
         arrival_ms=_arrival(context, now_ms),
+        source=source_of(event),
+        api_request_id=api_request_id_of(event),
     )
 
 
+def source_of(event: Mapping[str, Any]) -> str:
+    """Who sent the request: the peer of API Gateway's own connection. What headers say of a source
+    (X-Forwarded-For) is the caller's to write, and never looked at."""
+    identity = event["requestContext"].get("identity") or {}
+    try:
+        address = ip_address(str(identity.get("sourceIp")))
+    except ValueError:
+        return UNKNOWN_SOURCE
+    if isinstance(address, IPv6Address):
+        mapped = address.ipv4_mapped
+        if mapped is not None:
+            return str(mapped)
+        return str(ip_network((address.packed, IPV6_SITE_BITS), strict=False))
+    return str(address)
+
+
+def api_request_id_of(event: Mapping[str, Any]) -> str | None:
+    """API Gateway's name for the request, which its own refusals show as well."""
+    found = event["requestContext"].get("requestId")
+    return found if isinstance(found, str) else None
+
+
 def _path(event: Mapping[str, Any]) -> str:
-    """The path from the route's parameters, in the order in which the route names them."""
+    """The path from the route's parameters, in the order in which the route names them.
+
+    A slash at its end belongs to no parameter, but it counts: behind a proxy, an API server answers its lack
+    with a redirect.
+    """
     names = [part[1:-1] for part in str(event["requestContext"]["resourcePath"]).split("/") if part]
     parameters = event.get("pathParameters") or {}
     try:
         segments = [unquote(str(parameters[name]), errors="strict") for name in names]
     except UnicodeDecodeError:
         raise MalformedRequestError("The request path is not valid UTF-8 after percent-decoding.") from None
-    return "/" + "/".join(quote(segment, safe=SEGMENT_SAFE) for segment in segments)
+    path = "/" + "/".join(quote(segment, safe=SEGMENT_SAFE) for segment in segments)
+    asked = str(event.get("path") or event["requestContext"].get("path") or "")
+    return path + "/" if segments and asked.endswith("/") else path
 
 
-def _query(parameters: Mapping[str, list[str]] | None) -> str:
-    pairs = ((name, value) for name, values in (parameters or {}).items() for value in values)
+def _query(event: Mapping[str, Any]) -> str:
+    several: Mapping[str, list[str]] = event.get("multiValueQueryStringParameters") or {}
+    single: Mapping[str, str] = event.get("queryStringParameters") or {}
+    # A query that got lost would make a real write of a dry run.
+    parameters = several or {name: [value] for name, value in single.items()}
+    pairs = ((name, value) for name, values in parameters.items() for value in values)
     try:
         return "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in pairs)
     except UnicodeEncodeError:
@@ -88,13 +149,29 @@ def _body(event: Mapping[str, Any]) -> bytes:
     if body is None:
         return b""
     if isinstance(body, bytes):
-        return body
-    if not event.get("isBase64Encoded"):
-        return str(body).encode()
+        return _bounded(body)
     try:
-        return base64.b64decode(body, validate=True)
+        if not event.get("isBase64Encoded"):
+            return _bounded(str(body).encode())
+        # Before it is decoded: padding is two characters at most.
+        _check_size(len(body) * 3 // 4 - 2)
+        return _bounded(base64.b64decode(body, validate=True))
     except (binascii.Error, ValueError):
-        raise MalformedRequestError("The request body is not valid base64.") from None
+        raise MalformedRequestError("The request body is neither text nor valid base64.") from None
+
+
+def _bounded(body: bytes) -> bytes:
+    _check_size(len(body))
+    return body
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_BODY_BYTES:
+        raise PayloadTooLargeError(
+            f"the request body is larger than {MAX_BODY_BYTES} bytes: send less at once",
+            size=size,
+            limit=MAX_BODY_BYTES,
+        )
 
 
 def _arrival(context: Mapping[str, Any], now_ms: int) -> int:

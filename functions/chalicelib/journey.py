@@ -33,13 +33,26 @@ class Journey:
     """One request's way through the gateway. Durations are in ms of a monotonic clock."""
 
     monotonic: Callable[[], float] = time.perf_counter
+    source: str | None = None
+    """Who sent it: an address or network; for the log of refusals."""
+    api_request_id: str | None = None
+    """API Gateway's own name for the request."""
     request_id: bytes | None = None
     seal: bytes | None = None
+    """Of a verified token only."""
     attributes: RequestAttributes | None = None
     request_digest: str | None = None
     response_digest: str | None = None
     adopted: bool = False
     """The answer is that of a command which an earlier request left behind."""
+    parked: bool = False
+    """The caller was told to ask again, and finds the command then."""
+    expired: bool = False
+    """`start_by` passed before the chain took the command."""
+    aborted: bool = False
+    """A transaction of this request was executed and failed."""
+    submission_rpcs: int = 0
+    """Calls to the ledger that its submission took; with several endpoints each may be several."""
     cache: str | None = None
     """What the cache of discovery had to do with the reply; `hit` means that nothing reached the chain."""
     durations: dict[str, float] = field(default_factory=dict)
@@ -56,9 +69,18 @@ class Journey:
         finally:
             self.durations[name] = (self.monotonic() - started) * 1000
 
+    @property
+    def verbs(self) -> str:
+        """The class of what was asked for."""
+        if self.attributes is None:
+            return "none"
+        if self.attributes.verb == "watch":
+            return "watch"
+        return "read" if self.attributes.is_read else "write"
+
     def headers(self) -> list[tuple[str, str]]:
         """The diagnostic headers of the reply."""
-        timing = [f"{name};dur={ms:.1f}" for name, ms in self._stages().items()]
+        timing = [f"{name};dur={ms:.1f}" for name, ms in self.stages().items()]
         if self.cache is not None:
             timing.append(f"cache;desc={self.cache}")
         found = [("Server-Timing", ", ".join(timing))]
@@ -75,19 +97,32 @@ class Journey:
         fields: dict[str, object] = {"event": "request", "code": code}
         if reason is not None:
             fields["refused"] = reason
+        fields.update(self._names())
+        fields["cache"] = self.cache
+        fields["request_digest"] = self.request_digest
+        fields["response_digest"] = self.response_digest
+        fields["ms"] = {name: round(ms, 1) for name, ms in self.stages().items()}
+        return json.dumps({name: value for name, value in fields.items() if value is not None})
+
+    def who_and_what(self) -> dict[str, str]:
+        """Everything about the request that a log may say, and who sent it."""
+        names = {"source": self.source or "", "request_digest": self.request_digest or "", **self._names()}
+        return {name: value for name, value in names.items() if value}
+
+    def _names(self) -> dict[str, str]:
+        fields: dict[str, str] = {}
         if self.request_id is not None:
             fields["request_id"] = request_id_text(self.request_id)
+        if self.api_request_id is not None:
+            fields["api_request_id"] = self.api_request_id
         if self.seal is not None:
             fields["seal"] = to_hex(self.seal)
         if self.attributes is not None:
             fields.update(_public(self.attributes))
-        fields["cache"] = self.cache
-        fields["request_digest"] = self.request_digest
-        fields["response_digest"] = self.response_digest
-        fields["ms"] = {name: round(ms, 1) for name, ms in self._stages().items()}
-        return json.dumps({name: value for name, value in fields.items() if value is not None})
+        return fields
 
-    def _stages(self) -> dict[str, float]:
+    def stages(self) -> dict[str, float]:
+        """Durations in ms by stage, with the total up to now."""
         return {**self.durations, "total": (self.monotonic() - self._started) * 1000}
 
 

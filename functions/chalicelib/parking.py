@@ -89,6 +89,7 @@ class Parking:
             start_by_ms=sealed.deadlines.start_by_ms,
             finish_by_ms=sealed.deadlines.finish_by_ms,
             answer_by_ms=sealed.deadlines.answer_by_ms,
+            due_ms=sealed.deadlines.answer_by_ms + admitted.kept_ms,
             wrapped_reply_key=wrapped,
         )
 

@@ -1,12 +1,13 @@
-"""The two secrets of parking, derived from one key that never leaves KMS.
+"""The secrets that all functions share, derived from one key that never leaves KMS.
 
 A KMS key of type HMAC_256 gives the same 32 bytes to every instance of the function; HKDF makes of them
 
 - the key of the HMAC that names the place of a request: without it nobody can tell from the table which
   request a record belongs to, nor try out guesses;
-- the AES-256-GCM key that wraps the private half of a reply key while its command is under way.
+- the AES-256-GCM key that wraps the private half of a reply key while its command is under way;
+- another one, for replies to discovery that functions leave for each other.
 
-Nothing of either is in the environment, in the table or in a log.
+Nothing of them is in the environment, in the table or in a log.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class ParkingKeys:
             raise ValueError("the secret of parking has 32 bytes")
         self._place_key = _derived(secret, b"place")
         self._wrapping = AESGCM(_derived(secret, b"reply key"))
+        self._shared = AESGCM(_derived(secret, b"shared"))
 
     @classmethod
     def from_kms(cls, client: KMSClient, key_id: str) -> ParkingKeys:
@@ -78,6 +80,18 @@ class ParkingKeys:
             return SealingPrivateKey.from_private_bytes(self._wrapping.decrypt(nonce, sealed, request_id))
         except (InvalidTag, ValueError) as error:
             raise SealedDataError("the reply key on record was wrapped with another key") from error
+
+    def seal(self, text: bytes, bound_to: bytes) -> bytes:
+        """Something that functions leave for each other: nobody else can make or alter it."""
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + self._shared.encrypt(nonce, text, bound_to)
+
+    def open(self, sealed: bytes, bound_to: bytes) -> bytes:
+        """What `seal` was given. Raises SealedDataError for anything else."""
+        try:
+            return self._shared.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound_to)
+        except (InvalidTag, ValueError) as error:
+            raise SealedDataError("this was not left by a function of this gateway") from error
 
 
 def _derived(secret: bytes, purpose: bytes) -> bytes:

@@ -5,14 +5,23 @@ from __future__ import annotations
 import gzip
 from dataclasses import dataclass, replace
 
-from chalicelib.errors import GatewayUnavailableError
+from chalicelib.errors import (
+    GatewayUnavailableError,
+    ParametersUnavailableError,
+    RequestStoreUnavailableError,
+    SigningUnavailableError,
+)
 from chalicelib.http_request import GatewayRequest
+from k3s_daas.deadlines import RETRY_AFTER_S
 from k3s_daas.status import StatusError, from_error
 
 # Lambda returns 6 MB, and base64 takes a third of it.
 MAX_REPLY_BYTES = 4_400_000
 # The API server's own threshold; smaller bodies cost more time than they save.
 COMPRESS_FROM_BYTES = 128 * 1024
+# Services that are away for a moment. Before anything is on record, let alone sent, kubectl may try again
+# unasked.
+_PASSING = (RequestStoreUnavailableError, SigningUnavailableError, ParametersUnavailableError)
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,7 +51,11 @@ def status_of(
     `submitted` says whether a transaction may have left the gateway; `now_ms` is the time of the refusal.
     """
     if isinstance(error, GatewayUnavailableError):
-        return StatusError(503, "ServiceUnavailable", str(error), request_id=request_id)
+        again = not submitted and isinstance(error, _PASSING)
+        retry_after_s = RETRY_AFTER_S if again else None
+        return StatusError(
+            503, "ServiceUnavailable", str(error), retry_after_s=retry_after_s, request_id=request_id
+        )
     return from_error(error, submitted=submitted, request_id=request_id, now_ms=now_ms)
 
 

@@ -20,7 +20,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from chalicelib.windows import WindowId
 
 
 class RequestState(enum.StrEnum):
@@ -53,6 +56,7 @@ PREDECESSORS: dict[RequestState, tuple[RequestState, ...]] = {
 class NewRequest:
     """What is known when a command is reserved. Times are Unix ms.
 
+    `due_ms` is when its request can be taken off the chain at the latest (see `leftovers`).
     `wrapped_reply_key` is the private half of the key that its answer is sealed for, encrypted for this store
     (see `parking_keys`); it is empty for a command that is never parked.
     """
@@ -63,6 +67,7 @@ class NewRequest:
     start_by_ms: int
     finish_by_ms: int
     answer_by_ms: int
+    due_ms: int
     wrapped_reply_key: bytes = b""
 
 
@@ -101,6 +106,14 @@ class RequestRecord:
         return Reservation(self.request.request_id, self.fence)
 
 
+class Look(NamedTuple):
+    """What one read says before a command begins: whether something is parked at its place, and how many
+    events its seal's window counts."""
+
+    parked: bool
+    counted: int
+
+
 class RequestStore(Protocol):
     """One record per command.
 
@@ -116,13 +129,15 @@ class RequestStore(Protocol):
     6. Only what is public on chain anyway is stored, plus signatures over it, plus the reply key wrapped
        under a key that the store does not have: no token, no body, no query. The wrapped key is gone from
        the item with the write that answers, refuses or expires it.
-    7. A record may vanish a day after `answer_by`, never before. It is never reused for another command.
+    7. A record may vanish 40 days after `answer_by`, or a day after nothing of its command is on chain any
+       more (`leftovers`), never before. It is never reused for another command.
     8. `adopt` succeeds at most once for each `park` that returned, whoever calls and however many at once,
        and only before `until_ms`. It raises the fence: who parked the record can write it no more.
     9. `park` returns only if the next `adopt` of that place can find the record. A place holds one parked
        record; a second one is refused (PlaceTakenError) until the first is adopted or its time is over.
     10. `unfinished` reads, by key, what was reserved in one minute of the request ids' clock; it may miss
        what was written in the last second, and nothing else.
+    11. `look` reads place and window at once, and each strongly consistent.
     """
 
     def reserve(self, request: NewRequest) -> Reservation:
@@ -156,6 +171,13 @@ class RequestStore(Protocol):
 
         `accepted` says whether the chain is known to have taken the command. Raises PlaceTakenError, and as
         `record_signed`. Whoever gets an exception must not tell the caller to ask again.
+        """
+        ...
+
+    def look(self, place: bytes | None, window: WindowId) -> Look:
+        """What is known before a command begins, in one read; `place` is None for what is never parked.
+
+        Raises RequestStoreUnavailableError.
         """
         ...
 

@@ -10,6 +10,9 @@ LONGEST_EXPECTATION_S = 5.0
 SHORTEST_PAUSE_S = 0.03
 LONGEST_PAUSE_S = 0.5
 GROWTH = 1.25
+# Of the time that somebody has waited, which the next pause may add: a chain that takes ten times as long is
+# not read ten times as often.
+PATIENCE = 1 / 8
 # Weights of the newest sample, those of TCP's round-trip estimate (RFC 6298).
 MEAN_WEIGHT = 1 / 8
 DEVIATION_WEIGHT = 1 / 4
@@ -22,14 +25,20 @@ class Rhythm:
         self._mean_s = FIRST_GUESS_S
         self._deviation_s = FIRST_GUESS_S / 2
 
-    def pauses(self) -> Iterator[float]:
-        """Seconds to wait before the first look, the second, and so on, without end."""
-        yield max(0.0, self._mean_s - 1.5 * self._deviation_s)
+    def pauses(self, *, patient: bool) -> Iterator[float]:
+        """Seconds to wait before the first look, the second, and so on, without end.
+
+        Who is not `patient` expects an answer at any time, and never pauses for longer than half a second.
+        """
+        waited_s = max(0.0, self._mean_s - 1.5 * self._deviation_s)
+        yield waited_s
         pause_s = SHORTEST_PAUSE_S
         while True:
             # Jitter keeps commands that were submitted together from reading together.
             yield pause_s * random.uniform(0.75, 1.25)  # noqa: S311 - spreads load, guards nothing
-            pause_s = min(LONGEST_PAUSE_S, pause_s * GROWTH)
+            waited_s += pause_s
+            longest_s = max(LONGEST_PAUSE_S, waited_s * PATIENCE) if patient else LONGEST_PAUSE_S
+            pause_s = min(longest_s, pause_s * GROWTH)
 
     def learn(self, duration_s: float) -> None:
         """An answer took this long from submission."""

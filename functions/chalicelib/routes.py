@@ -14,7 +14,13 @@ from typing import Any, Protocol
 from chalice import Chalice, Response
 from chalice.app import CaseInsensitiveMapping, Request
 
-from chalicelib.http_request import GatewayRequest, request_from_event
+from chalicelib.http_request import (
+    GatewayRequest,
+    api_request_id_of,
+    complete_event,
+    request_from_event,
+    source_of,
+)
 from chalicelib.journey import log_to_stderr, where
 from chalicelib.replies import GatewayReply, fit_for_client, status_of, status_reply
 from k3s_daas.errors import DaasError
@@ -22,6 +28,8 @@ from k3s_daas.status import StatusError
 
 APP_NAME = "k3s-daas-gateway"
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+# The only other method that API Gateway knows: without a route it would say that there is no such path.
+REFUSED_METHODS = ["OPTIONS"]
 # Kubernetes itself needs 8; only the tails of proxies are longer.
 MAX_DEPTH = 12
 
@@ -31,6 +39,10 @@ class CommandGateway(Protocol):
 
     def handle(self, request: GatewayRequest) -> GatewayReply:
         """Answer one request. Raises nothing that is not a bug."""
+        ...
+
+    def refuse(self, source: str, api_request_id: str | None, error: DaasError) -> GatewayReply:
+        """Answer what cannot be read as a request, with the Status of `error`. Likewise."""
         ...
 
 
@@ -44,6 +56,10 @@ class GatewayApp(Chalice):  # type: ignore[misc] # Chalice carries no types
     def __init__(self) -> None:
         self._per_thread = threading.local()
         super().__init__(app_name=APP_NAME, configure_logs=False)
+
+    def __call__(self, event: dict[str, Any], context: Any) -> Any:
+        """One invocation of the function: an API Gateway event, and the reply to it."""
+        return super().__call__(complete_event(event), context)
 
     @property
     def current_request(self) -> Request | None:
@@ -79,11 +95,15 @@ def create_app(
     def view(**_segments: str) -> Response:
         current = app.current_request
         assert current is not None, "Chalice sets the request before it calls a view"
+        if current.method not in METHODS:
+            return _response(_chalice_refusal(405))
         return _answer(gateway, current, now_ms())
 
     for depth in range(MAX_DEPTH + 1):
         path = "/" + "/".join(f"{{s{index}}}" for index in range(depth))
-        app.route(path, name=f"depth_{depth}", methods=METHODS, content_types=["*/*"])(view)
+        app.route(path, name=f"depth_{depth}", methods=[*METHODS, *REFUSED_METHODS], content_types=["*/*"])(
+            view
+        )
     app.register_middleware(_default_accept, "http")
     app.register_middleware(_only_statuses, "http")
     return app
@@ -91,8 +111,13 @@ def create_app(
 
 def _answer(gateway: Callable[[], CommandGateway], current: Request, now_ms: int) -> Response:
     try:
-        request = request_from_event(current.to_original_event(), now_ms)
-        reply = fit_for_client(gateway().handle(request), request)
+        event = current.to_original_event()
+        try:
+            request = request_from_event(event, now_ms)
+        except DaasError as error:
+            reply = gateway().refuse(source_of(event), api_request_id_of(event), error)
+        else:
+            reply = fit_for_client(gateway().handle(request), request)
     except DaasError as error:
         reply = status_reply(status_of(error, submitted=False))
     except Exception as error:  # noqa: BLE001 - Chalice would log the message, which may quote the request

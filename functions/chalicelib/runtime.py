@@ -13,14 +13,18 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
 
+from chalicelib.discovery_shelf import DynamoDbShelf
 from chalicelib.dynamodb_store import DynamoDbRequestStore
 from chalicelib.errors import NotConfiguredError, ParametersUnavailableError, SigningUnavailableError
 from chalicelib.gateway import Gateway
 from chalicelib.journey import Log, log_to_stderr
+from chalicelib.leftovers import DynamoDbLeftovers
 from chalicelib.loop import EventLoopThread
 from chalicelib.parking_keys import ParkingKeys
+from chalicelib.refusals import log_to_file
 from chalicelib.settings import GatewaySettings, settings_from_environment
 from chalicelib.trust_roots import PARAMETER, load_roots
+from chalicelib.windows import DynamoDbWindows
 from k3s_daas.blobs.ipfs import IpfsBlobStore
 from k3s_daas.blobs.s3 import S3BlobStore
 from k3s_daas.blobs.store import BlobStore
@@ -37,8 +41,12 @@ CLIENT_CONFIG = Config(
     connect_timeout=1,
     read_timeout=3,
     retries={"mode": "standard", "total_max_attempts": 2},
-    max_pool_connections=50,
+    # In Lambda one is used at a time; the local stack runs many functions in one process.
+    max_pool_connections=100,
     tcp_keepalive=True,
+    # The parameters are ours, and DynamoDB and KMS check them again: a tenth of what a call costs.
+    parameter_validation=False,
+    disable_request_compression=True,
     # A fixed text: botocore builds its own anew for every call, for half a millisecond.
     user_agent="k3s-daas-gateway",
 )
@@ -91,7 +99,7 @@ def build_gateway(settings: GatewaySettings, log: Log = log_to_stderr) -> Gatewa
         signer = KmsSigner(kms, settings.kms_key_id)
         parking_keys = _parking_keys(kms, settings.parking_key_id)
         blobs = _blob_store(session, settings)
-        store = DynamoDbRequestStore(session.client("dynamodb", config=CLIENT_CONFIG), settings.request_table)
+        dynamodb = session.client("dynamodb", config=CLIENT_CONFIG)
     except (NoRegionError, NoCredentialsError) as error:
         raise ConfigurationError(f"The AWS_* settings are incomplete: {error}") from None
     except ClientError as error:
@@ -112,12 +120,30 @@ def build_gateway(settings: GatewaySettings, log: Log = log_to_stderr) -> Gatewa
         roots=roots,
         ledger=settings.endpoints.open(_endpoint_log(log)),
         loop=EventLoopThread(),
-        store=store,
+        store=DynamoDbRequestStore(dynamodb, settings.request_table),
         signer=signer,
         parking_keys=parking_keys,
+        windows=DynamoDbWindows(dynamodb, settings.request_table),
+        leftovers=DynamoDbLeftovers(dynamodb, settings.request_table),
+        shelf=DynamoDbShelf(dynamodb, settings.request_table, parking_keys),
         log=log,
+        refusal_log=_refusal_log(settings, log),
+        metric_log=log,
+        function=os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "gateway"),
         blobs=blobs,
     )
+
+
+def _refusal_log(settings: GatewaySettings, log: Log) -> Log:
+    if settings.refusal_log_file is None:
+        return log
+    try:
+        return log_to_file(settings.refusal_log_file)
+    except OSError as error:
+        raise ConfigurationError(
+            f"DAAS_REFUSAL_LOG_FILE cannot be written ({error.strerror}): name a file in a directory that "
+            "this process may write to."
+        ) from None
 
 
 def _parking_keys(client: KMSClient, key_id: str) -> ParkingKeys:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 
+from chalicelib.sizes import Reading, deep_size
 from k3s_daas.contract.keys import announced_key
 from k3s_daas.contract.objects import ExecutorState
 from k3s_daas.errors import UntrustedKeyError
@@ -23,6 +24,7 @@ class SealingKeys:
         self._roots = roots
         self._lock = threading.Lock()
         self._newest: tuple[ExecutorState, SealingPublicKey] | None = None
+        self._hits = self._misses = 0
 
     def current(self, executor: ExecutorState) -> SealingPublicKey:
         """The key that the chain shows for the executor now.
@@ -34,6 +36,7 @@ class SealingKeys:
             if self._newest is not None:
                 seen, key = self._newest
                 if executor == seen:
+                    self._hits += 1
                     return key
                 if executor.generation <= seen.generation:
                     raise UntrustedKeyError(
@@ -41,6 +44,16 @@ class SealingKeys:
                         f"{to_hex(executor.address)}'s sealing key after generation {seen.generation}: the "
                         "endpoint lags or lies, or the executor was registered anew; then restart the gateway"
                     )
+            self._misses += 1
             key = announced_key(executor, self._roots)
             self._newest = executor, key
             return key
+
+    def reading(self) -> Reading:
+        """One key at most, with the announcement that it came with."""
+        with self._lock:
+            if self._newest is None:
+                return Reading(self._hits, self._misses, 0, 0, 0)
+            announcement, key = self._newest
+            size = deep_size(announcement) + len(key.to_bytes())
+            return Reading(self._hits, self._misses, 0, 1, size)

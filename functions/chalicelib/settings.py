@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from chalicelib.trust_roots import RootsSource, roots_source
 from k3s_daas.deadlines import DeadlineSettings
@@ -49,9 +50,6 @@ class GatewaySettings:
     decides on
     the state of the moment; this only keeps hopeless commands from costing gas."""
 
-    max_body_bytes: int = 3 * 1024 * 1024
-    """Largest request body, as at the API server."""
-
     blob_bucket: str | None = None
     """S3 bucket for sealed bodies that are larger than a transaction. Without it, 96 KiB of compressed
     ciphertext are the limit each way."""
@@ -67,8 +65,34 @@ class GatewaySettings:
     discovery_max_bytes: int = 16 * 1024 * 1024
     """What kept replies to discovery may take of this process's memory."""
 
-    watch_seconds: int = 2
-    """Longest watch: a reply is complete or absent, so a watch is cut into short ones."""
+    watch_seconds: int = 20
+    """Longest watch that is asked for: a reply is complete or absent, so a watch is cut into short ones. The
+    listener, which closes most of them earlier, has a maximum of its own."""
+
+    watches_per_minute: int = 120
+    """Watches and followed logs that one seal may begin in a minute, in all functions together; never more
+    than half of what the contract allows it for all commands, so that reads and writes are left."""
+
+    open_requests: int = 32
+    """How many of them may be open in this process at a time, where a process serves many requests (Lambda
+    gives it one)."""
+
+    source_requests_per_second: int = 100
+    """What one address may send to one process; five seconds' worth at once."""
+
+    source_refusals_per_minute: int = 300
+    """How many requests of one address may be refused (not those over a rate) before all of them are, until
+    the minute ends. Counted over all functions. Everybody behind one address shares it."""
+
+    seal_aborts: int = 20
+    """How many transactions of one seal may fail on chain within `seal_abort_window_s` before its commands
+    are refused, until the window ends: each costs gas. Counted over all functions."""
+
+    seal_abort_window_s: int = 600
+    """See `seal_aborts`; seconds."""
+
+    refusal_log_file: Path | None = None
+    """Where refusals are logged, in the place of the log of everything else."""
 
 
 def settings_from_environment(environment: Mapping[str, str]) -> GatewaySettings:
@@ -90,9 +114,24 @@ def settings_from_environment(environment: Mapping[str, str]) -> GatewaySettings
         blob_bucket=environment.get("DAAS_BLOB_BUCKET", "").strip() or None,
         admission_ttl_ms=_positive(environment, "DAAS_ADMISSION_TTL_MS", GatewaySettings.admission_ttl_ms),
         discovery_ttl_ms=_positive(environment, "DAAS_DISCOVERY_TTL_MS", GatewaySettings.discovery_ttl_ms),
+        watches_per_minute=_positive(
+            environment, "DAAS_WATCHES_PER_MINUTE", GatewaySettings.watches_per_minute
+        ),
+        open_requests=_positive(environment, "DAAS_OPEN_REQUESTS", GatewaySettings.open_requests),
         discovery_max_bytes=_positive(
             environment, "DAAS_DISCOVERY_MAX_BYTES", GatewaySettings.discovery_max_bytes
         ),
+        source_requests_per_second=_positive(
+            environment, "DAAS_SOURCE_REQUESTS_PER_SECOND", GatewaySettings.source_requests_per_second
+        ),
+        source_refusals_per_minute=_positive(
+            environment, "DAAS_SOURCE_REFUSALS_PER_MINUTE", GatewaySettings.source_refusals_per_minute
+        ),
+        seal_aborts=_positive(environment, "DAAS_SEAL_ABORTS", GatewaySettings.seal_aborts),
+        seal_abort_window_s=_positive(
+            environment, "DAAS_SEAL_ABORT_WINDOW_S", GatewaySettings.seal_abort_window_s
+        ),
+        refusal_log_file=_path(environment, "DAAS_REFUSAL_LOG_FILE"),
     )
 
 
@@ -111,6 +150,11 @@ def _ipfs(environment: Mapping[str, str]) -> tuple[str, str] | None:
     if not api or not gateway or environment.get("DAAS_BLOB_BUCKET", "").strip():
         raise ConfigurationError(f"{' and '.join(names)} go together, and without DAAS_BLOB_BUCKET.")
     return api, gateway
+
+
+def _path(environment: Mapping[str, str], name: str) -> Path | None:
+    text = environment.get(name, "").strip()
+    return Path(text) if text else None
 
 
 def _positive(environment: Mapping[str, str], name: str, default: int) -> int:

@@ -21,7 +21,12 @@ from typing import Any, TypeVar
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.chain import ChainView
-from chalicelib.errors import GatewayUnavailableError, SigningUnavailableError
+from chalicelib.errors import (
+    GatewayUnavailableError,
+    RecordUnknownError,
+    RequestStoreUnavailableError,
+    SigningUnavailableError,
+)
 from chalicelib.journey import Log
 from chalicelib.loop import EventLoopThread
 from chalicelib.request_store import RequestStore, Reservation, SignedTransaction
@@ -66,7 +71,11 @@ class SubmissionUnknownError(LedgerUnavailableError):
 
 
 class TransactionFailedError(DaasError):
-    """The transaction was executed and failed without an abort of the contract (out of gas, say)."""
+    """The transaction was executed and failed, without an abort of the contract; `kind` is Sui's name."""
+
+    def __init__(self, kind: str | None, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class Submitter:
@@ -100,20 +109,25 @@ class Submitter:
         *,
         start_by_ms: int,
         on_sending: Callable[[str], None],
+        on_reading: Callable[[], None] = lambda: None,
     ) -> Submitted:
         """Submit the transaction that `build` makes of the chain's present terms.
 
-        `on_sending` hears the digest of all bytes that are about to be sent. Before anything was sent:
+        `on_sending` hears the digest of all bytes that are about to be sent, `on_reading` of each time the
+        chain is asked for its terms. Before anything was sent:
         StartByPassedError, LedgerUnavailableError, and the store's and the signer's errors. After it:
         SubmissionUnknownError, TransactionRefusedError, MoveAbortError, TransactionFailedError. A definite
         refusal and a passed `start_by` are on record when this raises, if the store took them.
         """
         try:
+            if not self._chain.has_terms:
+                on_reading()
             terms = self._run(self._chain.terms(), start_by_ms)
             signed, reservation = self._sign(build(terms), reservation)
             try:
                 outcome = self._send(signed, reservation, start_by_ms, on_sending)
             except TransactionRefusedError:
+                on_reading()
                 fresh = self._run(self._chain.fresh_terms(), start_by_ms)
                 if fresh == terms:
                     # The chain would say the same again.
@@ -161,7 +175,10 @@ class Submitter:
                 "try again"
             ) from error
         signed = SignedTransaction(data, signature, transaction_digest(data))
-        return signed, self._store.record_signed(reservation, signed)
+        try:
+            return signed, self._store.record_signed(reservation, signed)
+        except RequestStoreUnavailableError as error:
+            raise RecordUnknownError from error
 
     def _note(self, write: Callable[[Reservation], None], reservation: Reservation) -> None:
         """Close the record; the caller hears what the chain said, even if the store does not answer."""
@@ -214,7 +231,7 @@ def _check(outcome: ExecutionOutcome) -> None:
         return
     abort = outcome.abort
     if abort is None:
-        raise TransactionFailedError(outcome.failure or "the endpoint gave no reason")
+        raise TransactionFailedError(outcome.failure_kind, outcome.failure or "the endpoint gave no reason")
     if abort_name(abort.module, abort.code) == "ERequestExists":
         # Only this gateway knows the id: an earlier transaction for the same command went through.
         return

@@ -2,7 +2,8 @@
 
 A Lambda can die between any two steps, and nothing tells its record so. On a schedule, the records of the
 last minutes are read by key (a record's partition is the minute of its request id: no scan, no index), and
-those without a final state go on:
+those without a final state go on (a minute that is long over and without any is not read again: no record
+can join it, and a final state is never left):
 
     reserved    `start_by` over                  expired: nothing was ever sent
     signed      a while old, before `start_by`   the same bytes are sent once more
@@ -35,6 +36,8 @@ MINUTE_MS = 60_000
 # A function that lives has sent its bytes by then.
 RESEND_AFTER_MS = 5_000
 LOOK_S = 5.0
+# No function puts a record into a minute that is over by this: Lambda ended it long ago.
+SETTLED_AFTER_MS = 2 * MINUTE_MS
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Sweeper:
         self._deadlines = deadlines
         self._now_ms = now_ms
         self._log = log
+        self._closed_minutes: set[int] = set()
 
     def sweep(self) -> Sweep:
         """Look at every open record once; writes one log line if there was one.
@@ -78,8 +82,15 @@ class Sweeper:
         now_ms = self._now_ms()
         open_ms = self._deadlines.finish_within_ms + self._deadlines.answer_after_finish_ms + 2 * MINUTE_MS
         found = moved = failed = 0
-        for minute in range((now_ms - open_ms) // MINUTE_MS, now_ms // MINUTE_MS + 1):
-            for record in self._store.unfinished(minute):
+        minutes = range((now_ms - open_ms) // MINUTE_MS, now_ms // MINUTE_MS + 1)
+        self._closed_minutes.intersection_update(minutes)
+        for minute in minutes:
+            if minute in self._closed_minutes:
+                continue
+            records = list(self._store.unfinished(minute))
+            if not records and (minute + 1) * MINUTE_MS + SETTLED_AFTER_MS <= now_ms:
+                self._closed_minutes.add(minute)
+            for record in records:
                 found += 1
                 try:
                     moved += self._go_on(record)

@@ -8,6 +8,8 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import NamedTuple
 
+from chalicelib.sizes import Reading, deep_size
+
 
 class Sent(NamedTuple):
     """Commands, and the MIST of storage deposit that the contract counts for them."""
@@ -31,6 +33,7 @@ class CommandTally:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._seals: OrderedDict[bytes, deque[tuple[float, int]]] = OrderedDict()
+        self._evictions = 0
 
     def add(self, seal: bytes, deposit: int) -> None:
         """One command is about to be sent."""
@@ -43,6 +46,12 @@ class CommandTally:
                 sent.popleft()
             while len(self._seals) > self._capacity:
                 self._seals.popitem(last=False)
+                self._evictions += 1
+
+    def reading(self) -> Reading:
+        """What it holds."""
+        with self._lock:
+            return Reading(0, 0, self._evictions, len(self._seals), deep_size(self._seals))
 
     def since(self, seal: bytes, read_at_s: float) -> Sent:
         """What was sent since state was read (monotonic time)."""

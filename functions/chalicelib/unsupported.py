@@ -1,5 +1,4 @@
-"""What a request may ask for that the way through API Gateway and the chain cannot carry, and how watches
-are cut.
+"""What a request may ask for that the way through API Gateway and the chain cannot carry.
 
 Everything refused here gets a Status that names the feature and what to do instead; nothing reaches the
 chain.
@@ -7,12 +6,10 @@ chain.
 
 from __future__ import annotations
 
-import re
-from urllib.parse import parse_qsl, quote_plus
-
 from chalicelib.http_request import GatewayRequest
 from k3s_daas.attributes import RequestAttributes
 from k3s_daas.headers import asks_for_upgrade
+from k3s_daas.long_running import is_true
 from k3s_daas.status import StatusError
 
 # Subresources that are nothing but a stream in both directions: the command, and what to do instead.
@@ -21,10 +18,6 @@ STREAMING_SUBRESOURCES = {
     "attach": ("kubectl attach", "read `kubectl logs`"),
     "portforward": ("kubectl port-forward", "expose the port with a Service"),
 }
-# How the API server reads a boolean parameter: present means true, except for these.
-FALSE_VALUES = frozenset({"0", "false"})
-# More digits than any time needs; Python refuses to read thousands of them.
-SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 def refuse_unsupported(request: GatewayRequest, attributes: RequestAttributes) -> None:
@@ -34,13 +27,7 @@ def refuse_unsupported(request: GatewayRequest, attributes: RequestAttributes) -
         raise _not_implemented(f"{command} needs a stream, and this gateway carries none: {instead}")
     if asks_for_upgrade(request.headers):
         raise _not_implemented("this gateway carries no connection upgrades (WebSocket, SPDY)")
-    parameters = parse_qsl(request.query, keep_blank_values=True)
-    if attributes.subresource == "log" and _is_true(parameters, "follow"):
-        raise _not_implemented(
-            "kubectl logs --follow needs a stream, and this gateway carries none: "
-            "leave --follow out, use --since or --tail"
-        )
-    if attributes.verb == "watch" and _is_true(parameters, "sendInitialEvents"):
+    if attributes.verb == "watch" and is_true(request.query, "sendInitialEvents"):
         # The answer of an API server whose WatchList feature is off: clients list first and watch from there.
         raise StatusError(
             422,
@@ -48,24 +35,6 @@ def refuse_unsupported(request: GatewayRequest, attributes: RequestAttributes) -
             "sendInitialEvents: Forbidden: this gateway serves no watch lists: "
             "list first, then watch from that resourceVersion",
         )
-
-
-def bounded_watch_query(query: str, limit_s: int) -> str:
-    """The query with `timeoutSeconds` at most `limit_s`; all else stays as it is, in order."""
-    kept: list[str] = []
-    timeout = limit_s
-    for pair in query.split("&"):
-        name, _, value = pair.partition("=")
-        if name != "timeoutSeconds":
-            kept.append(pair)
-        elif SECONDS.fullmatch(value) and 0 < int(value) < timeout:
-            timeout = int(value)
-    return "&".join([*filter(None, kept), f"timeoutSeconds={quote_plus(str(timeout))}"])
-
-
-def _is_true(parameters: list[tuple[str, str]], name: str) -> bool:
-    value = next((value for key, value in parameters if key == name), None)
-    return value is not None and value.lower() not in FALSE_VALUES
 
 
 def _not_implemented(message: str) -> StatusError:

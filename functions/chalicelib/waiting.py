@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -34,6 +33,52 @@ class Answer:
     status_code: int
 
 
+class Waiting:
+    """The wait for one answer. It may be broken off and gone on with: the pauses go on growing."""
+
+    def __init__(
+        self,
+        look: Callable[[], Awaitable[tuple[Answer, float] | None]],
+        rhythm: Rhythm,
+        *,
+        stays_open: bool,
+        monotonic: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self._look = look
+        self._rhythm = rhythm
+        self._stays_open = stays_open
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._pauses = rhythm.pauses(patient=not stays_open)
+        self._started_s = monotonic()
+        self._missed_s = 0.0
+
+    async def until(self, until_s: float) -> Answer | None:
+        """The answer, or None if there is none at `until_s` (monotonic).
+
+        An endpoint that does not answer is asked again. Raises WireFormatError if what is stored is not the
+        pinned executor's answer.
+        """
+        while (left_s := until_s - self._monotonic()) > 0:
+            await self._sleep(min(next(self._pauses), left_s))
+            try:
+                async with asyncio.timeout(max(0.0, until_s - self._monotonic())):
+                    found = await self._look()
+            except (LedgerUnavailableError, TimeoutError):
+                continue
+            waited_s = self._monotonic() - self._started_s
+            if found is not None:
+                answer, took_s = found
+                if not self._stays_open:
+                    # By the chain's clock too: who looks late would learn only how late he looked. But what
+                    # was not to be seen yet cannot have been expected either.
+                    self._rhythm.learn(min(max(took_s, self._missed_s), waited_s))
+                return answer
+            self._missed_s = waited_s
+        return None
+
+
 class AnswerWaiter:
     """Waits on its ledger's event loop. `executor_key` is scheme flag ‖ public key."""
 
@@ -53,36 +98,31 @@ class AnswerWaiter:
         self._executor_key = executor_key
         self._monotonic = monotonic
         self._sleep = sleep
-        self._rhythms: defaultdict[str, Rhythm] = defaultdict(Rhythm)
+        self._rhythm = Rhythm()
 
-    async def wait(self, seal: bytes, request_id: bytes, *, kind: str, until_s: float) -> Answer | None:
-        """The answer, or None if there is none at `until_s` (monotonic).
+    def begin(self, seal: bytes, request_id: bytes, *, stays_open: bool) -> Waiting:
+        """Start to wait for one command's answer, submitted just now.
 
-        `kind` groups commands that take about equally long. An endpoint that does not answer is asked
-        again. Raises WireFormatError if what is stored is not the pinned executor's answer.
+        What `stays_open` is answered at any time from the earliest on, and teaches nothing about other
+        commands.
         """
-        started_s = self._monotonic()
-        rhythm = self._rhythms[kind]
-        for pause_s in rhythm.pauses():
-            left_s = until_s - self._monotonic()
-            if left_s <= 0:
-                return None
-            await self._sleep(min(pause_s, left_s))
-            try:
-                async with asyncio.timeout(max(0.0, until_s - self._monotonic())):
-                    answer = await self._look(seal, request_id)
-            except (LedgerUnavailableError, TimeoutError):
-                continue
-            if answer is not None:
-                rhythm.learn(self._monotonic() - started_s)
-                return answer
-        return None
+        return Waiting(
+            lambda: self._look(seal, request_id),
+            self._rhythm,
+            stays_open=stays_open,
+            monotonic=self._monotonic,
+            sleep=self._sleep,
+        )
 
-    async def _look(self, seal: bytes, request_id: bytes) -> Answer | None:
+    async def _look(self, seal: bytes, request_id: bytes) -> tuple[Answer, float] | None:
+        """The answer, and the seconds between the command and its answer on chain."""
         request = await self._reader.request(seal, request_id)
         if request is None or request.response is None:
             return None
-        return await self._fetch(request, request.response)
+        answer = await self._fetch(request, request.response)
+        if answer is None:
+            return None
+        return answer, max(0, request.response.answered_at_ms - request.accepted_at_ms) / 1000
 
     async def _fetch(self, request: RequestState, response: ResponseState) -> Answer | None:
         if request.executor != self._executor:

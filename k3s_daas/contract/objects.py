@@ -11,11 +11,15 @@ from k3s_daas.bcs import BcsError, Reader
 from k3s_daas.contract.arguments import SharedRef
 from k3s_daas.contract.attributes import OnChainAttributes
 from k3s_daas.contract.calls_cluster import Policy
+from k3s_daas.ids import request_id_time_ms
 from k3s_daas.rbac import Role, Rule
 from k3s_daas.sui.ledger import ChainObject
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+# From the time in a request id until the first moment at which the contract refuses the id as too old.
+ID_WINDOW_MS = 60_001
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +192,12 @@ class RequestState:
     answer_by_ms: int
     expires_at_ms: int
     response: ResponseState | None
+
+    @property
+    def due_at_ms(self) -> int:
+        """When its payers may reclaim it, by the chain's clock (`k8s_gateway::due_at_ms`)."""
+        due_at_ms = max(self.expires_at_ms, request_id_time_ms(self.request_id) + ID_WINDOW_MS)
+        return due_at_ms if self.response is not None else max(due_at_ms, self.answer_by_ms + 1)
 
     @classmethod
     def decode(cls, found: ChainObject) -> RequestState:

@@ -82,16 +82,16 @@ class ContractReader:
 
     async def grant(self, cluster: ClusterState, holder: bytes, role: str) -> GrantState | None:
         """The grant of a role to an address, or None."""
-        key_type = self._type("cluster", "GrantKey")
-        key = Writer().address(holder).string(role).finish()
-        object_id = dynamic_field_id(cluster.grants, key_type, key)
-        found = await self._field(object_id, key_type, self._type("cluster", "Grant"), cluster.grants)
-        if found is None:
-            return None
-        grant = GrantState.decode(found)
-        if (grant.holder, grant.role) != (holder, role):
-            raise ForgedReplyError("the endpoint sent another grant than the one asked for")
-        return grant
+        found = await self._ledger.get_object(self._grant_id(cluster, holder, role))
+        return self._grant(found, cluster, holder, role)
+
+    async def seal_and_grant(
+        self, seal: bytes, cluster: ClusterState, holder: bytes, role: str
+    ) -> tuple[SealState | None, GrantState | None]:
+        """`seal` and `grant` in one call."""
+        ids = [seal, self._grant_id(cluster, holder, role)]
+        found_seal, found_grant = await self._ledger.get_objects(ids)
+        return self._seal(found_seal), self._grant(found_grant, cluster, holder, role)
 
     async def request(self, seal: bytes, request_id: bytes) -> RequestState | None:
         """A request of a seal, or None if the chain (as this endpoint knows it) has none."""
@@ -141,6 +141,22 @@ class ContractReader:
         if found is None or not _has_type(found, self._type("seal", "SealToken")):
             return None
         return SealState.decode(found)
+
+    def _grant_id(self, cluster: ClusterState, holder: bytes, role: str) -> bytes:
+        key = Writer().address(holder).string(role).finish()
+        return dynamic_field_id(cluster.grants, self._type("cluster", "GrantKey"), key)
+
+    def _grant(
+        self, found: ChainObject | None, cluster: ClusterState, holder: bytes, role: str
+    ) -> GrantState | None:
+        types = self._type("cluster", "GrantKey"), self._type("cluster", "Grant")
+        found = _checked_field(found, *types, cluster.grants)
+        if found is None:
+            return None
+        grant = GrantState.decode(found)
+        if (grant.holder, grant.role) != (holder, role):
+            raise ForgedReplyError("the endpoint sent another grant than the one asked for")
+        return grant
 
     async def _field(
         self, object_id: bytes, key_type: StructTag, value_type: StructTag, parent: bytes

@@ -22,6 +22,12 @@ def command_deposit(role: str, attributes: OnChainAttributes) -> int:
     return (REQUEST_BYTES + sum(len(text.encode()) for text in texts)) * DEPOSIT_PER_BYTE
 
 
+def kept_ms(policy: Policy, priority: int, *, is_read: bool) -> int:
+    """How long a request is kept after its answer (`policy::ttl_ms`), if the policy stays as it is."""
+    base_ms = policy.read_ttl_ms if is_read else policy.write_ttl_ms
+    return min(base_ms + priority * policy.ttl_per_priority_ms, policy.max_ttl_ms)
+
+
 def commands_left(usage: UsageState, policy: Policy, now_ms: int) -> int:
     """How many commands the contract takes yet in the minute of `now_ms`; may be negative."""
     used = usage.commands if usage.minute == now_ms // MINUTE_MS else 0

@@ -157,6 +157,7 @@ def outcome(message: Any, expected_digest: str | None) -> ExecutionOutcome:
         success=success,
         abort=None if success else _abort(status.error),
         failure=None if success else _failure(status.error),
+        failure_kind=None if success else _failure_kind(status.error),
         checkpoint=message.checkpoint,
         created=[
             CreatedObject(address(change.object_id, "a created object's id"), change.object_type or "")
@@ -183,10 +184,15 @@ def _abort(error: Any) -> Abort | None:
     )
 
 
+def _failure_kind(error: Any) -> str:
+    name = None if error is None or error.kind is None else error.kind.name
+    return name or "UNKNOWN"
+
+
 def _failure(error: Any) -> str:
     if error is None:
         return "the transaction failed; the endpoint did not say why"
-    kind = error.kind.name if error.kind is not None else "UNKNOWN"
+    kind = _failure_kind(error)
     where = "" if error.command is None else f" in command {error.command}"
     # It reaches terminals, so an endpoint must not be able to put control characters there.
     description = "".join(letter if letter.isprintable() else " " for letter in error.description or "")

@@ -105,7 +105,8 @@ class CreatedObject(NamedTuple):
 class ExecutionOutcome:
     """What a transaction did.
 
-    `failure` is one sentence if `success` is false; `abort` is set as well if a Move `abort` caused it.
+    `failure` is one sentence if `success` is false, and `failure_kind` Sui's name for it
+    (`ExecutionErrorKind`); `abort` is set as well if a Move `abort` caused it.
     `checkpoint` is None until the transaction is in one. `gas_used` is the net charge and may be negative.
     """
 
@@ -113,6 +114,7 @@ class ExecutionOutcome:
     success: bool
     abort: Abort | None = None
     failure: str | None = None
+    failure_kind: str | None = None
     checkpoint: int | None = None
     created: Sequence[CreatedObject] = ()
     gas_used: int = 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 from k3s_daas.bcs import Reader, Writer
@@ -271,6 +272,10 @@ def _read_all(data: bytes, read: Callable[[Reader], T]) -> T:
     return value
 
 
+@lru_cache(maxsize=8)
 def decode_transaction(transaction: bytes) -> DecodedTransaction:
-    """Reads a user's programmable transaction. Raises `WireFormatError` for anything else."""
+    """Reads a user's programmable transaction. Raises `WireFormatError` for anything else.
+
+    The last few are kept: who checks a transaction reads it more than once, and many answers make it long.
+    """
     return DecodedTransaction(decode_transaction_data(transaction))

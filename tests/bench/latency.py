@@ -1,8 +1,10 @@
-"""``make bench``: how long a warm ``kubectl get --raw /api/v1/namespaces`` takes, and how much of it is ours.
+"""``make bench``: how long a warm ``kubectl get --raw /api/v1/namespaces`` takes, how much of it is ours, and
+what CPU it costs gateway and listener (without what they use while nobody asks) and what memory they take.
 
 The floor is what no design can avoid: two transactions' finality, one checkpoint (both are settings of the
 local ledger), and the call to the Kubernetes API. The Move VM's own time counts as finality, so what is
-called ours here still contains it.
+called ours here still contains it. The gateway's process also serves TLS and makes Lambda events, which is
+API Gateway's work at AWS.
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ from infra.local.demo.commands import Kubectl
 from infra.local.kubectl import bundled_kubectl, find_kubectl
 from infra.local.stack.options import StackOptions
 from infra.local.stack.up import running
+from tests.bench.usage import Usage, cpu_per_command_ms, idle_percent, resident_mb
 
 PATH = "/api/v1/namespaces"
 WARM_UP = 10
+IDLE_S = 5.0
 
 
 def main() -> int:
@@ -43,21 +47,31 @@ def main() -> int:
             for _ in range(WARM_UP):
                 kubectl.run("get", "--raw", PATH)
             seconds = []
+            pids = {name: stack.pids[name] for name in ("gateway", "listener")}
+            resting = Usage.of(pids)
+            time.sleep(IDLE_S)
+            idle = (resting, Usage.of(pids))
+            before = Usage.of(pids)
             for _ in range(options.commands):
                 result = kubectl.run("get", "--raw", PATH)
                 if result.code != 0:
                     print(result.errors, file=sys.stderr)
                     return 1
                 seconds.append(result.seconds)
+            used = {
+                "cpu_per_command_ms": cpu_per_command_ms(idle, (before, Usage.of(pids)), options.commands),
+                "cpu_idle_percent": idle_percent(idle),
+                "resident_mb": resident_mb(pids),
+            }
             direct_ms = _direct_ms(state, options.commands)
             gateway_ms = gateway_ms_of(state / "logs" / "gateway.log", options.commands)
-        print(json.dumps(_report(stack_options, seconds, gateway_ms, direct_ms), indent=2))
+        print(json.dumps(_report(stack_options, seconds, gateway_ms, direct_ms) | used, indent=2))
     return 0
 
 
 def _report(
     options: StackOptions, seconds: list[float], gateway_ms: list[float], direct_ms: list[float]
-) -> dict[str, float]:
+) -> dict[str, object]:
     kubernetes = statistics.median(direct_ms)
     floor = 2 * options.finality_ms + options.checkpoint_ms + kubernetes
     gateway = statistics.median(gateway_ms)

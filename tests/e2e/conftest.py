@@ -16,6 +16,7 @@ import pytest
 
 from infra.local.demo.commands import Kubectl
 from infra.local.kubectl import find_kubectl
+from tests.e2e.crowd import CROWD
 
 START_TIMEOUT_S = 90
 DAAS = Path(sys.executable).parent / "daas"
@@ -79,7 +80,7 @@ def end(stack: DaasUp) -> None:
 @pytest.fixture(scope="session")
 def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[DaasUp, None, None]:
     """One stack for all tests that leave it running."""
-    stack = start(tmp_path_factory.mktemp("stack") / "state")
+    stack = start(tmp_path_factory.mktemp("stack") / "state", "--crowd", str(CROWD))
     yield stack
     end(stack)
 

@@ -137,3 +137,20 @@ def test_no_log_holds_a_token(shared_stack: Any) -> None:
     send(shared_stack, "GET", PODS)
     for log in (shared_stack.state / "logs").iterdir():
         assert "kdaas1." not in log.read_text()
+
+
+def test_a_refusal_is_in_a_file_of_its_own_and_metrics_are_in_the_log(shared_stack: Any) -> None:
+    logs = shared_stack.state / "logs"
+    target = f"/api/v1/namespaces/{RESERVED}/secrets/only-asked-for-here"
+    assert send(shared_stack, "GET", target)[0] == 403
+    lines = [json.loads(line) for line in (logs / "refusals.log").read_text().splitlines()]
+    [refusal] = [line for line in lines if line.get("name") == "only-asked-for-here"]
+    assert (refusal["event"], refusal["code"], refusal["source"]) == ("refusal", 403, "127.0.0.1")
+    assert "kdaas" not in "".join(map(json.dumps, lines))
+    written = [
+        json.loads(line) for line in (logs / "gateway.log").read_text().splitlines() if line[:1] == "{"
+    ]
+    reported = [line for line in written if line.get("event") == "metrics"]
+    assert {"code", "verb"} <= next(line for line in written if line.get("event") == "request").keys()
+    assert any(line.get("Reason") == "EReservedNamespace" for line in reported)
+    assert any("MemoryRss" in line for line in reported)

@@ -21,9 +21,13 @@ from infra.local.stack.chain import LISTENER_NAMESPACE
 from infra.local.stack.kubeconfigs import token_kubeconfig
 from k3s_daas.contract.attributes import OnChainAttributes
 from k3s_daas.contract.calls import PayloadReference
+from k3s_daas.envelope import ResponseEnvelope
 from k3s_daas.ids import request_id_text, to_hex
 from k3s_daas.sealing import SealingPrivateKey
-from tests.integration.listener_stage import Stage, stage
+from k3s_daas.sui.grpc import GrpcLedger
+from listener_service.refusal import ReplyTo
+from listener_service.responder import Responder
+from tests.integration.listener_stage import Asked, Stage, stage
 from tests.unit.scripted_api_server import ScriptedReply, SeenRequest, scripted_api_server
 from tests.unit.scripted_leases import ScriptedLeases
 
@@ -96,6 +100,75 @@ async def test_kubernetes_rbac_is_the_second_gate(chain: Stage) -> None:
         refused = await chain.ask("GET", CONFIG_MAPS, holder="viewer")
         assert refused.status == 403
         assert "sui:0x" in json.loads(refused.body)["message"]
+
+
+def responder(chain: Stage, ledger: GrpcLedger) -> Responder:
+    return Responder(
+        ledger=ledger, roots=chain.chain.roots, signer=chain.services.executor, gas_budget=50_000_000
+    )
+
+
+def reply_to(asked: Asked, *, public: bool = False) -> ReplyTo:
+    key = None if public else asked.reply_key.public_bytes()
+    return ReplyTo(asked.seal, asked.request_id, key, time.time_ns() // 1_000_000 + 60_000)
+
+
+def response(body: str) -> ResponseEnvelope:
+    return ResponseEnvelope(200, (), body.encode())
+
+
+async def test_answers_that_are_ready_together_share_a_transaction_and_a_bad_one_fails_alone(
+    chain: Stage,
+) -> None:
+    """The contract passes over an answer to a closed request, and aborts for a request id that is none."""
+    asked = [
+        await chain.submit(
+            "GET", CONFIG_MAPS, f"limit={number + 1}", holder=("operator", "viewer")[number % 2]
+        )
+        for number in range(9)
+    ]
+    closed, *others = asked
+    bad = Asked(bytes(15), closed.seal, closed.reply_key)
+    responding = responder(chain, chain.ledger)
+    await responding.answer(reply_to(closed), response("first"), is_read=True)
+    await asyncio.gather(
+        responding.answer(reply_to(closed), response("second"), is_read=True),
+        responding.answer(reply_to(bad, public=True), response("bad"), is_read=True),
+        *(
+            responding.answer(reply_to(one), response(f"answer {number}"), is_read=True)
+            for number, one in enumerate(others)
+        ),
+    )
+    assert (await chain.answer(closed)).body == b"first"
+    bodies = [(await chain.answer(one)).body.decode() for one in others]
+    assert bodies == [f"answer {number}" for number in range(len(others))]
+    # Looking up two seals takes two turns, so there may be two batches to begin with.
+    assert max(responding.answers_per_transaction) >= 4
+
+
+async def test_answers_whose_fate_nobody_tells_are_executed_once(chain: Stage) -> None:
+    """The endpoint executes and then fails to say so, several times."""
+    asked = [await chain.submit("GET", CONFIG_MAPS, f"limit={number + 1}") for number in range(6)]
+    ledger = GrpcLedger(f"http://127.0.0.1:{chain.sui.grpc_ports[0]}")
+    responding, port = responder(chain, ledger), chain.listeners_port
+    before = chain.sui.ledger.counters.executed
+    failure = {"status": "UNAVAILABLE", "after": True, "times": 12}
+    port.misbehaviour.update({"fail": {"ExecuteTransaction": failure}})
+    try:
+        async with asyncio.timeout(60):
+            await asyncio.gather(
+                *(
+                    responding.answer(reply_to(one), response(f"answer {number}"), is_read=True)
+                    for number, one in enumerate(asked)
+                )
+            )
+    finally:
+        port.misbehaviour.update({"fail": {}})
+        await ledger.close()
+    bodies = [(await chain.answer(one)).body.decode() for one in asked]
+    assert bodies == [f"answer {number}" for number in range(len(asked))]
+    transactions = sum(responding.answers_per_transaction.values())
+    assert chain.sui.ledger.counters.executed - before == transactions <= len(asked)
 
 
 async def test_a_watch_ends_by_itself(chain: Stage) -> None:

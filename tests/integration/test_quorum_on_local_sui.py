@@ -16,13 +16,16 @@ from typing import Any
 import boto3
 import pytest
 import pytest_asyncio
+from chalicelib.discovery_shelf import DynamoDbShelf
 from chalicelib.dynamodb_store import DynamoDbRequestStore
 from chalicelib.gateway import Gateway
+from chalicelib.leftovers import DynamoDbLeftovers
 from chalicelib.loop import EventLoopThread
 from chalicelib.parking_keys import ParkingKeys
 from chalicelib.routes import create_app
 from chalicelib.settings import GatewaySettings
 from chalicelib.trust_roots import RootsFile
+from chalicelib.windows import DynamoDbWindows
 from moto import mock_aws
 
 from infra.local.aws import create_parking_key, create_request_table
@@ -83,6 +86,7 @@ async def one_gateway(chain: Stage, *, admission_ttl_ms: int = 1_000) -> AsyncGe
         session = boto3.session.Session("local", "local", region_name="us-east-1")
         dynamodb, kms = session.client("dynamodb"), session.client("kms")
         create_request_table(dynamodb, "requests")
+        parking_keys = ParkingKeys.from_kms(kms, create_parking_key(kms))
         gateway = Gateway(
             settings=GatewaySettings(
                 trust_roots=RootsFile(chain.directory / "roots.json"),
@@ -98,7 +102,10 @@ async def one_gateway(chain: Stage, *, admission_ttl_ms: int = 1_000) -> AsyncGe
             loop=loop,
             store=DynamoDbRequestStore(dynamodb, "requests"),
             signer=chain.services.gateway,
-            parking_keys=ParkingKeys.from_kms(kms, create_parking_key(kms)),
+            parking_keys=parking_keys,
+            windows=DynamoDbWindows(dynamodb, "requests"),
+            leftovers=DynamoDbLeftovers(dynamodb, "requests"),
+            shelf=DynamoDbShelf(dynamodb, "requests", parking_keys),
             log=lambda line: None,
         )
         yield OneGateway(gateway, ledger, chain)

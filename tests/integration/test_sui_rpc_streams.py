@@ -353,6 +353,14 @@ async def test_a_lagging_port_serves_the_past(chain: Chain) -> None:
     assert numbers(await chain.list()) == [1, 2]
 
 
+async def test_a_lagging_port_tells_the_terms_of_the_epoch_that_it_knows(chain: Chain) -> None:
+    chain.sui.misbehave(chain.port, lag=1)
+    chain.sui.ledger.advance_epoch(reference_gas_price=1_500)
+    request = v2.GetEpochRequest(read_mask=FieldMask(paths=["epoch", "reference_gas_price"]))
+    told = [(await one.get_epoch(request)).epoch for one in chain.ledgers]
+    assert [(epoch.epoch or 0, epoch.reference_gas_price) for epoch in told] == [(0, 1_000), (1, 1_500)]
+
+
 async def test_a_pruned_port_says_how_far_back_it_knows(chain: Chain) -> None:
     digest = await chain.emit(1)
     await chain.emit(2)

@@ -18,14 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from chalicelib.discovery_shelf import DynamoDbShelf
 from chalicelib.dynamodb_store import DynamoDbRequestStore
 from chalicelib.gateway import Gateway
+from chalicelib.leftovers import DynamoDbLeftovers
 from chalicelib.loop import EventLoopThread
 from chalicelib.parking_keys import ParkingKeys
 from chalicelib.request_store import RequestStore
 from chalicelib.routes import create_app
 from chalicelib.settings import GatewaySettings
 from chalicelib.trust_roots import RootsFile
+from chalicelib.windows import DynamoDbWindows
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from infra.local.aws import create_request_table, create_signing_key
@@ -44,6 +47,7 @@ from k3s_daas.contract.objects import (
     SessionState,
     UsageState,
 )
+from k3s_daas.contract.usage import MINUTE_MS
 from k3s_daas.deadlines import DeadlineSettings
 from k3s_daas.envelope import RequestEnvelope, ResponseEnvelope
 from k3s_daas.payload import join, payload_hash, split
@@ -207,6 +211,14 @@ class LocalAws:
         one_at_a_time(self.dynamodb)
         create_request_table(self.dynamodb, TABLE)
         self.signer = KmsSigner(kms, create_signing_key(kms))
+        self._tables = 0
+
+    def new_table(self) -> str:
+        """An empty one."""
+        self._tables += 1
+        name = f"{TABLE}-{self._tables}"
+        create_request_table(self.dynamodb, name)
+        return name
 
 
 class World:
@@ -220,12 +232,18 @@ class World:
         admission_ttl_ms: int = 1_000,
         discovery_ttl_ms: int = 30_000,
         blobs: BlobStore | None = None,
+        parking_keys: ParkingKeys | None = None,
+        shelf_table: str | None = None,
         wrap_store: Callable[[RequestStore], RequestStore] = lambda store: store,
         wrap_signer: Callable[[TransactionSigner], TransactionSigner] = lambda signer: signer,
+        table: str | None = None,
+        **changed: Any,
     ) -> None:
+        """`changed` are settings. Worlds with one `table` are functions of one gateway; without, they share
+        records, and count what is limited for themselves: they have the same seal and the same source."""
         self.signer = aws.signer
-        self.store = DynamoDbRequestStore(aws.dynamodb, TABLE)
-        self.parking_keys = ParkingKeys(os.urandom(32))
+        self.store = DynamoDbRequestStore(aws.dynamodb, table or TABLE)
+        self.parking_keys = parking_keys or ParkingKeys(os.urandom(32))
         self.executor = FileSigner(Ed25519PrivateKey.generate())
         self.session_key = Ed25519PrivateKey.generate()
         self.sealing_key = SealingPrivateKey.generate()
@@ -241,9 +259,13 @@ class World:
         self.settings = replace(
             settings(self.executor.address, deadlines or DeadlineSettings(), admission_ttl_ms),
             discovery_ttl_ms=discovery_ttl_ms,
+            **changed,
         )
         self.logged: list[str] = []
+        self.refusals: list[str] = []
+        self.metrics: list[str] = []
         self.ahead_ms = 0
+        self.stopped_at_ms: int | None = None
         self.loop = EventLoopThread()
         self.gateway = Gateway(
             settings=self.settings,
@@ -254,9 +276,14 @@ class World:
             signer=wrap_signer(self.signer),
             # Its own: worlds share the table, and the same request may be parked in another one.
             parking_keys=self.parking_keys,
+            windows=DynamoDbWindows(aws.dynamodb, table or aws.new_table(), self.now_ms),
+            leftovers=DynamoDbLeftovers(aws.dynamodb, TABLE),
+            shelf=DynamoDbShelf(aws.dynamodb, shelf_table or aws.new_table(), self.parking_keys),
             blobs=blobs,
             now_ms=self.now_ms,
             log=self.logged.append,
+            refusal_log=self.refusals.append,
+            metric_log=self.metrics.append,
         )
         self.front_door = StrictGateway(create_app(lambda: self.gateway, self.now_ms), now_ms=self.now_ms)
         self.set_cluster()
@@ -266,8 +293,12 @@ class World:
         self.loop.close()
 
     def now_ms(self) -> int:
-        """The gateway's clock; a test lets time pass by setting it ahead."""
-        return now_ms() + self.ahead_ms
+        """The gateway's clock; a test lets time pass by setting it ahead, or stops it."""
+        return (now_ms() if self.stopped_at_ms is None else self.stopped_at_ms) + self.ahead_ms
+
+    def stop_clock_early_in_a_minute(self) -> None:
+        """For what counts by minutes: however slow the machine is, the next one does not begin."""
+        self.stopped_at_ms = now_ms() // MINUTE_MS * MINUTE_MS + MINUTE_MS // 6
 
     def token(self, **changes: Any) -> str:
         """A fresh token; `changes` override the arguments of `mint`."""
@@ -275,7 +306,7 @@ class World:
             "cluster": CLUSTER,
             "seal": SEAL,
             "gateway": self.signer.address,
-            "now_ms": now_ms(),
+            "now_ms": now_ms() if self.stopped_at_ms is None else self.stopped_at_ms,
         }
         key = changes.pop("key", self.session_key)
         return mint(key, **{**arguments, **changes}).encode()

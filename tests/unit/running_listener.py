@@ -19,6 +19,7 @@ from listener_service.replica import Replica
 from listener_service.responder import Responder
 from listener_service.service import ListenerService
 from listener_service.verification import Verifier
+from listener_service.windows import WindowRules
 from tests.unit.contract_world import CHAIN_ID, PACKAGE
 from tests.unit.listener_world import NAMESPACE, World
 from tests.unit.scripted_api_server import ScriptedApiServer
@@ -37,7 +38,13 @@ class Running:
 
 @asynccontextmanager
 async def listener(
-    world: World, api: ScriptedApiServer, *, identity: str = "one", concurrency: int = 8
+    world: World,
+    api: ScriptedApiServer,
+    *,
+    identity: str = "one",
+    concurrency: int = 8,
+    open_calls: int = 4,
+    windows: WindowRules | None = None,
 ) -> AsyncGenerator[Running, None]:
     """A running listener over the scripted ports, leading and subscribed when the block begins; drained at
     its end.
@@ -48,8 +55,10 @@ async def listener(
     executor = Executor(
         ApiServer(lambda: api.configuration, connections=concurrency),
         concurrency=concurrency,
+        open_calls=open_calls,
         listener_namespace=NAMESPACE,
         clock=world.clock,
+        windows=windows,
     )
 
     async def begin(term: Term) -> ListenerService:

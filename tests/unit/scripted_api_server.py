@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import chain
 
 from kubernetes.client import Configuration
 
@@ -31,6 +32,8 @@ class ScriptedReply:
     headers: Sequence[tuple[str, str]] = (("Content-Type", "application/json"),)
     body: bytes = b'{"kind":"PodList"}'
     hang_up: bool = False
+    chunks: Iterable[bytes] | None = None
+    """In the place of `body`: sent one by one, as they come."""
 
 
 class ScriptedApiServer:
@@ -73,6 +76,12 @@ def scripted_api_server() -> Iterator[ScriptedApiServer]:
             self.send_response(reply.status)
             for name, value in reply.headers:
                 self.send_header(name, value)
+            if reply.chunks is not None:
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                for chunk in chain(reply.chunks, [b""]):
+                    self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+                return
             self.send_header("Content-Length", str(len(reply.body)))
             self.end_headers()
             if self.command != "HEAD":

@@ -151,7 +151,6 @@ def test_resource_requests_are_read_as_the_api_server_reads_them(case: tuple[str
     expected = RequestAttributes(verb, group, version, resource, subresource, namespace, name, path)
     assert parse(request) == expected
     assert expected.is_resource_request
-    assert expected.is_long_running is (verb == "watch")
 
 
 @pytest.mark.parametrize(("request_line", "verb"), NON_RESOURCE_REQUESTS)

@@ -12,7 +12,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.loaders import Loader
-from chalicelib.gas import balance_metric
+from chalicelib.metrics import FUNCTION, NAMESPACE, UNITS
 from chalicelib.settings import GatewaySettings, settings_from_environment
 from chalicelib.trust_roots import RootsParameter
 from moto import mock_aws
@@ -120,17 +120,36 @@ def test_bodies_expire_and_nobody_reads_them_in_the_clear() -> None:
     assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
-def test_the_alarm_watches_the_metric_that_the_gateway_reports() -> None:
-    line = json.loads(balance_metric(1_500_000_000, "stack-WatchGas-1", 1_700_000_000_000))
-    (definition,) = line["_aws"]["CloudWatchMetrics"]
-    (metric,) = definition["Metrics"]
-    alarm = RESOURCES["GasAlarm"]["Properties"]
-    assert (alarm["Namespace"], alarm["MetricName"]) == (definition["Namespace"], metric["Name"])
-    ((dimension,),) = definition["Dimensions"]
-    assert alarm["Dimensions"] == [{"Name": dimension, "Value": {"Ref": "WatchGas"}}]
-    assert (line[dimension], line[metric["Name"]]) == ("stack-WatchGas-1", 1.5)
+ALARMS = {
+    name: item["Properties"] for name, item in RESOURCES.items() if "AlarmDescription" in item["Properties"]
+}
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_an_alarm_watches_a_metric_that_a_function_of_the_template_reports(name: str) -> None:
+    alarm = ALARMS[name]
+    assert (alarm["Namespace"], alarm["MetricName"] in UNITS) == (NAMESPACE, True)
+    [dimension] = alarm["Dimensions"]
+    assert dimension["Name"] == FUNCTION
+    assert dimension["Value"]["Ref"] in ("APIHandler", "Sweep", "WatchGas")
+    assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "Alarms"}]
+
+
+def test_a_function_that_reports_nothing_is_an_alarm_where_it_runs_on_a_schedule() -> None:
     # A balance that nobody can read is no balance.
-    assert alarm["TreatMissingData"] == "breaching"
+    silent = {name for name, alarm in ALARMS.items() if alarm["TreatMissingData"] == "breaching"}
+    assert silent == {"GasAlarm", "SweepAlarm"}
+
+
+def test_the_stage_is_throttled() -> None:
+    [method] = RESOURCES["RestAPI"]["Properties"]["MethodSettings"]
+    assert (method["HttpMethod"], method["ResourcePath"]) == ("*", "/*")
+    for limit, parameter in (
+        ("ThrottlingRateLimit", "RequestsPerSecond"),
+        ("ThrottlingBurstLimit", "RequestBurst"),
+    ):
+        assert method[limit] == {"Ref": parameter}
+        assert TEMPLATE["Parameters"][parameter]["Default"] > 0
 
 
 @pytest.mark.parametrize("name", sorted(RESPONSES))

@@ -1,5 +1,6 @@
 """Reading the contract's objects, with what an endpoint may do to them; payloads by hash."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -39,6 +40,9 @@ class OneLedger:
 
     async def get_object(self, object_id: bytes) -> ChainObject | None:
         return self.objects.get(object_id)
+
+    async def get_objects(self, object_ids: Sequence[bytes]) -> list[ChainObject | None]:
+        return [self.objects.get(object_id) for object_id in object_ids]
 
 
 def reader(*objects: ChainObject) -> ContractReader:
@@ -139,6 +143,18 @@ async def test_a_grant_is_found_in_the_clusters_table() -> None:
     assert grant is not None
     assert grant.expires_at_ms == 77
     assert await contract.grant(cluster, HOLDER, "editor") is None
+
+
+async def test_seal_and_grant_are_read_in_one_call_as_each_is_alone() -> None:
+    contract = reader(cluster_object(), seal_object(), grant_object())
+    cluster = await contract.cluster()
+    both = await contract.seal_and_grant(SEAL, cluster, HOLDER, "viewer")
+    assert both == (await contract.seal(SEAL), await contract.grant(cluster, HOLDER, "viewer"))
+    assert None not in both
+    assert await contract.seal_and_grant(HOLDER, cluster, HOLDER, "editor") == (None, None)
+    false = replace(grant_object(), owner=Owner("object", address=SEAL))
+    with pytest.raises(ForgedReplyError):
+        await reader(seal_object(), false).seal_and_grant(SEAL, cluster, HOLDER, "viewer")
 
 
 async def test_what_does_not_exist_is_none_but_a_missing_cluster_is_an_error() -> None:

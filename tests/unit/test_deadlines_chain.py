@@ -34,14 +34,14 @@ def test_the_chain_holds_when_all_waits_are_divided(divisor: int) -> None:
 def test_settings_that_contradict_each_other_are_named(name: str, value: int, other: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         replace(DeadlineSettings(), **{name: value}).validate()
-    assert name in str(caught.value)
-    assert other in str(caught.value)
+    assert f"DAAS_{name.upper()} " in str(caught.value)
+    assert f"DAAS_{other.upper()} " in str(caught.value)
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(DeadlineSettings)])
 @pytest.mark.parametrize("value", [0, -1])
 def test_every_duration_is_positive(name: str, value: int) -> None:
-    with pytest.raises(ConfigurationError, match=f"{name} must be positive"):
+    with pytest.raises(ConfigurationError, match=f"DAAS_{name.upper()} must be positive"):
         replace(DeadlineSettings(), **{name: value}).validate()
 
 
@@ -57,12 +57,32 @@ def test_a_setting_that_is_no_number_is_named(text: str) -> None:
 
 
 def test_contradictions_in_the_environment_stop_the_start() -> None:
-    with pytest.raises(ConfigurationError, match="start_within_ms"):
+    with pytest.raises(ConfigurationError, match="DAAS_START_WITHIN_MS"):
         DeadlineSettings.from_environment({"DAAS_START_WITHIN_MS": "26000"})
 
 
 def test_the_cluster_policy_must_allow_the_times() -> None:
     settings = DeadlineSettings()
-    settings.check_policy(max_start_ms=24_000, max_finish_ms=240_000, max_answer_ms=840_000)
-    with pytest.raises(ConfigurationError, match=r"answer_after_finish_ms is 840000.*839999"):
-        settings.check_policy(max_start_ms=24_000, max_finish_ms=240_000, max_answer_ms=839_999)
+    settings.check_policy(
+        max_start_ms=24_000, max_finish_ms=240_000, max_answer_ms=840_000, clock_margin_ms=0
+    )
+    with pytest.raises(ConfigurationError, match=r"ANSWER_AFTER_FINISH_MS is 840000.*839999"):
+        settings.check_policy(
+            max_start_ms=24_000, max_finish_ms=240_000, max_answer_ms=839_999, clock_margin_ms=0
+        )
+
+
+@pytest.mark.parametrize(
+    ("short", "name"),
+    [
+        ("max_start_ms", "start_within_ms"),
+        ("max_finish_ms", "finish_within_ms"),
+        ("max_answer_ms", "answer_after_finish_ms"),
+    ],
+)
+def test_the_policy_must_leave_room_for_clocks_that_differ(short: str, name: str) -> None:
+    limits = {"max_start_ms": 29_000, "max_finish_ms": 245_000, "max_answer_ms": 845_000}
+    DeadlineSettings().check_policy(**limits, clock_margin_ms=5_000)
+    limits[short] -= 1
+    with pytest.raises(ConfigurationError, match=rf"DAAS_{name.upper()} is .*5000 ms more"):
+        DeadlineSettings().check_policy(**limits, clock_margin_ms=5_000)

@@ -10,6 +10,7 @@ import pytest
 from chalicelib.discovery_cache import (
     ENTRY_OVERHEAD_BYTES,
     SUSPENSION_S,
+    Definitions,
     DiscoveryCache,
     DiscoveryKey,
     Fetched,
@@ -18,6 +19,7 @@ from chalicelib.replies import GatewayReply
 
 TTL_S = 30.0
 SOON_S = 10.0
+UNCHANGED = Definitions(0, changing=False)
 
 
 class Clock:
@@ -62,7 +64,7 @@ def cache(clock: Clock) -> DiscoveryCache:
 
 def ask(cache: DiscoveryCache, fetch: Callable[[str | None], Fetched], path: str = "/apis") -> str:
     """Outcome and body of one question."""
-    reply, outcome = cache.serve(key(path), fetch, patience_s=SOON_S)
+    reply, outcome = cache.serve(key(path), fetch, patience_s=SOON_S, definitions=UNCHANGED)
     return f"{outcome} {reply.body.decode()}"
 
 
@@ -130,8 +132,8 @@ def test_the_answer_to_an_earlier_request_is_good_for_its_caller_only(cache: Dis
 
 def test_what_is_about_one_exchange_only_reaches_that_caller(cache: DiscoveryCache) -> None:
     api = ApiServer(document("one", ("Audit-Id", "a-1"), ("ETag", '"1"')))
-    first, _ = cache.serve(key(), api, patience_s=SOON_S)
-    second, _ = cache.serve(key(), api, patience_s=SOON_S)
+    first, _ = cache.serve(key(), api, patience_s=SOON_S, definitions=UNCHANGED)
+    second, _ = cache.serve(key(), api, patience_s=SOON_S, definitions=UNCHANGED)
     assert (first.header("Audit-Id"), second.header("Audit-Id")) == ("a-1", None)
     assert second.header("ETag") == '"1"'
 
@@ -145,8 +147,9 @@ def test_every_part_of_the_key_tells_replies_apart(cache: DiscoveryCache) -> Non
         key()._replace(accept="application/yaml"),
     ]
     for number, one in enumerate(keys):
-        assert cache.serve(one, ApiServer(document(str(number))), patience_s=SOON_S)[1] == "miss"
-    found = [cache.serve(one, ApiServer(), patience_s=SOON_S) for one in keys]
+        api = ApiServer(document(str(number)))
+        assert cache.serve(one, api, patience_s=SOON_S, definitions=UNCHANGED)[1] == "miss"
+    found = [cache.serve(one, ApiServer(), patience_s=SOON_S, definitions=UNCHANGED) for one in keys]
     assert [(reply.body, outcome) for reply, outcome in found] == [
         (str(number).encode(), "hit") for number in range(len(keys))
     ]
@@ -290,7 +293,7 @@ def test_nobody_waits_longer_than_he_can(cache: DiscoveryCache) -> None:
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(ask, cache, slow)
         assert slow.entered.acquire(timeout=SOON_S)
-        assert cache.serve(key(), own, patience_s=0)[0].body == b"mine"
+        assert cache.serve(key(), own, patience_s=0, definitions=UNCHANGED)[0].body == b"mine"
         slow.open.set()
         assert first.result(SOON_S) == "miss one"
 

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
+from chalicelib import gateway
 from chalicelib.errors import RequestStoreUnavailableError
 from chalicelib.request_store import NewRequest, RequestRecord, RequestState, RequestStore, Reservation
 from chalicelib.routes import create_app
@@ -113,18 +114,40 @@ class FailingStore:
         raise RequestStoreUnavailableError("the request store does not answer (Throttled): try again")
 
 
-@pytest.mark.parametrize("step", ["reserve", "record_signed"])
-def test_without_a_record_nothing_is_submitted(make: MakeWorld, step: str) -> None:
+@pytest.mark.parametrize(
+    ("step", "retry_after", "says"),
+    [
+        ("look", "1", "try again"),
+        ("reserve", "1", "try again"),
+        # The bytes may be on record, and then the sweeper sends them.
+        ("record_signed", None, "it may still run"),
+    ],
+)
+def test_without_a_record_nothing_is_submitted(
+    make: MakeWorld, step: str, retry_after: str | None, says: str
+) -> None:
     world = make(wrap_store=lambda store: FailingStore(store, step))
-    assert status(world.send(PODS))["code"] == 503
+    reply = world.send(PODS)
+    assert status(reply)["code"] == 503
+    assert says in status(reply)["message"]
+    assert dict(reply.headers).get("Retry-After") == retry_after
     assert world.chain.executed == []
 
 
 @pytest.mark.parametrize("step", ["record_submitted", "record_answered"])
-def test_a_store_that_fails_afterwards_does_not_take_the_answer_away(make: MakeWorld, step: str) -> None:
+def test_a_store_that_fails_afterwards_does_not_take_the_answer_away(
+    make: MakeWorld, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "NOTE_AFTER_MS", 0)
     world = make(wrap_store=lambda store: FailingStore(store, step))
     assert world.send(PODS).status == 200
     assert any("record-not-updated" in line for line in world.logged)
+
+
+def test_a_quick_answer_spares_the_record_a_write(make: MakeWorld) -> None:
+    world = make(wrap_store=lambda store: FailingStore(store, "record_submitted"))
+    assert world.send(PODS).status == 200
+    assert not any("record-not-updated" in line for line in world.logged)
 
 
 class DeafSigner:
@@ -255,7 +278,7 @@ def test_a_second_refusal_is_final(world: World) -> None:
     world.chain.epoch_info = EpochInfo(8, 2_000)
     world.chain.outcomes += [refused("gas-price"), refused("gas-price")]
     reply = world.send(PODS)
-    assert status(reply)["code"] == 502
+    assert (status(reply)["code"], header(reply, "Retry-After")) == (503, "1")
     assert len(world.chain.executed) == 2
     assert record(world, reply).state is RequestState.REFUSED
 
@@ -263,7 +286,7 @@ def test_a_second_refusal_is_final(world: World) -> None:
 def test_a_refusal_that_fresh_terms_cannot_cure_is_final_at_once(world: World) -> None:
     world.chain.outcomes.append(refused("insufficient-funds"))
     reply = world.send(PODS)
-    assert status(reply)["code"] == 502
+    assert (status(reply)["code"], header(reply, "Retry-After")) == (503, None)
     assert len(world.chain.executed) == 1
     assert json.loads(world.logged[-1])["refused"] == "TransactionRefused:insufficient-funds"
 
@@ -316,12 +339,13 @@ def test_an_abort_on_chain_is_its_status_with_the_transaction(
 def test_a_failure_that_is_no_abort_is_a_502(world: World) -> None:
     world.chain.outcomes.append(
         lambda transaction: ExecutionOutcome(
-            transaction_digest(transaction), success=False, failure="InsufficientGas"
+            transaction_digest(transaction), success=False, failure="…", failure_kind="INSUFFICIENT_GAS"
         )
     )
     reply = world.send(PODS)
-    assert "InsufficientGas" in status(reply)["message"]
+    assert "more gas" in status(reply)["message"]
     assert status(reply)["code"] == 502
+    assert json.loads(world.logged[-1])["refused"] == "TransactionFailed:INSUFFICIENT_GAS"
 
 
 # Waiting
@@ -391,3 +415,22 @@ def test_a_transaction_that_the_endpoint_does_not_know_yet_is_waited_for(world: 
 
     world.chain.get_signed_transaction = lagging  # type: ignore[method-assign] # the script of this test
     assert world.send(PODS).status == 200
+
+
+def test_a_setting_that_does_not_fit_the_cluster_is_named_in_the_log_only(make: MakeWorld) -> None:
+    world = make(deadlines=replace(DeadlineSettings(), answer_after_finish_ms=5_000_000))
+    reply = world.send(PODS)
+    parsed = status(reply)
+    assert (parsed["code"], world.chain.executed) == (500, [])
+    assert b"answer_after_finish" not in reply.body.lower()
+    [line] = [parsed for text in world.logged if (parsed := json.loads(text))["event"] == "misconfigured"]
+    assert "5240000" in line["reason"]
+
+
+def test_an_endpoint_on_another_chain_is_named_in_the_log_only(make: MakeWorld) -> None:
+    world = make()
+    world.chain.chain_id = "6btiuiMPvEENsttpZC7CZ53DruC3MAgfznDbASZ7DR6S"
+    reply = world.send(PODS)
+    assert (status(reply)["code"], world.chain.executed) == (500, [])
+    assert b"6btiui" not in reply.body
+    assert any("6btiui" in line and "misconfigured" in line for line in world.logged)

@@ -40,8 +40,8 @@ def test_the_balance_of_its_own_address_becomes_a_metric(
 
     monkeypatch.setattr(world.chain, "balance", balance)
     watch_gas()
-    (line,) = [parsed for text in world.logged if "GasBalance" in (parsed := json.loads(text))]
-    assert (line["GasBalance"], line["FunctionName"]) == (12.5, "stack-WatchGas-1")
+    (line,) = [parsed for text in world.metrics if "GasBalance" in (parsed := json.loads(text))]
+    assert (line["GasBalance"], line["FunctionName"]) == ([12.5], "stack-WatchGas-1")
 
 
 def test_a_balance_that_cannot_be_read_is_no_metric(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,4 +51,4 @@ def test_a_balance_that_cannot_be_read_is_no_metric(world: World, monkeypatch: p
     monkeypatch.setattr(world.chain, "balance", balance)
     with pytest.raises(LedgerUnavailableError):
         watch_gas()
-    assert not any("GasBalance" in text for text in world.logged)
+    assert not any("GasBalance" in text for text in world.metrics)

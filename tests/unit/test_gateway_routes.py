@@ -85,6 +85,15 @@ def test_encoded_separators_stay_encoded_or_visible_to_the_parser(target: str) -
     assert "\\" not in recorder.requests[0].path
 
 
+@pytest.mark.parametrize(
+    "target", ["/", "/a/", "/api/v1/namespaces/demo/services/web/proxy/", "/a//", "/a/?x=/"]
+)
+def test_a_slash_at_the_end_is_kept(target: str) -> None:
+    recorder = Recorder()
+    send(recorder, target)
+    assert recorder.requests[0].path == target.partition("?")[0]
+
+
 def test_a_percent_sign_that_aws_reports_decoded_is_not_decoded_into_a_separator() -> None:
     recorder = Recorder()
     send(recorder, "/api/v1/a%252fb")

@@ -9,6 +9,7 @@ from pathlib import Path
 import boto3
 import pytest
 from chalicelib.errors import NotConfiguredError
+from chalicelib.refusals import log_to_file
 from chalicelib.runtime import GatewayHolder, build_gateway
 from chalicelib.settings import settings_from_environment
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -38,6 +39,17 @@ def test_complete_settings_are_read() -> None:
     assert settings.deadlines.gateway_wait_ms == 26_000
 
 
+def test_limits_on_callers_are_read() -> None:
+    limits = {
+        **{"DAAS_SOURCE_REQUESTS_PER_SECOND": "7", "DAAS_SOURCE_REFUSALS_PER_MINUTE": "8"},
+        **{"DAAS_SEAL_ABORTS": "9", "DAAS_SEAL_ABORT_WINDOW_S": "10", "DAAS_REFUSAL_LOG_FILE": "refusals"},
+    }
+    settings = settings_from_environment({**COMPLETE, **limits})
+    assert (settings.source_requests_per_second, settings.source_refusals_per_minute) == (7, 8)
+    assert (settings.seal_aborts, settings.seal_abort_window_s) == (9, 10)
+    assert settings.refusal_log_file == Path("refusals")
+
+
 @pytest.mark.parametrize("name", COMPLETE)
 def test_a_missing_setting_is_named(name: str) -> None:
     with pytest.raises(ConfigurationError, match=name):
@@ -56,6 +68,10 @@ def test_a_missing_setting_is_named(name: str) -> None:
         ("DAAS_GAS_BUDGET", "-1"),
         ("DAAS_ADMISSION_TTL_MS", "1s"),
         ("DAAS_GATEWAY_WAIT_MS", "soon"),
+        ("DAAS_SOURCE_REQUESTS_PER_SECOND", "0"),
+        ("DAAS_SOURCE_REFUSALS_PER_MINUTE", "many"),
+        ("DAAS_SEAL_ABORTS", "-1"),
+        ("DAAS_SEAL_ABORT_WINDOW_S", "10m"),
         ("DAAS_BLOB_IPFS_API", "http://127.0.0.1:5001"),
         ("DAAS_BLOB_IPFS_GATEWAY", "https://ipfs.example"),
     ],
@@ -66,7 +82,7 @@ def test_a_wrong_setting_is_named(name: str, value: str) -> None:
 
 
 def test_a_wait_beyond_lambdas_limit_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="gateway_wait_ms"):
+    with pytest.raises(ConfigurationError, match=r"DAAS_GATEWAY_WAIT_MS.*DAAS_LAMBDA_TIMEOUT_MS"):
         settings_from_environment({**COMPLETE, "DAAS_GATEWAY_WAIT_MS": "28000"})
 
 
@@ -157,3 +173,24 @@ def test_a_gateway_is_made_once(tmp_path: Path, kms_key: tuple[str, KmsSigner]) 
     roots = roots_file(tmp_path / "roots.json", kms_key[1], executor)
     holder = GatewayHolder(environment(roots, kms_key[0], executor.address))
     assert holder.gateway() is holder.gateway()
+
+
+def test_a_log_of_refusals_that_cannot_be_written_is_named(
+    tmp_path: Path, kms_key: tuple[str, KmsSigner]
+) -> None:
+    key_id, gateway = kms_key
+    executor = FileSigner(Ed25519PrivateKey.generate())
+    roots = roots_file(tmp_path / "roots.json", gateway, executor)
+    variables = environment(roots, key_id, executor.address)
+    absent = str(tmp_path / "absent" / "refusals.log")
+    with pytest.raises(ConfigurationError, match="DAAS_REFUSAL_LOG_FILE"):
+        build_gateway(settings_from_environment({**variables, "DAAS_REFUSAL_LOG_FILE": absent}))
+
+
+def test_a_log_in_a_file_has_one_line_for_each_and_keeps_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "refusals.log"
+    path.write_text("before\n")
+    log = log_to_file(path)
+    log("one")
+    log("two")
+    assert path.read_text() == "before\none\ntwo\n"

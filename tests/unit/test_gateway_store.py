@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
@@ -19,7 +19,8 @@ from chalicelib.errors import (
 )
 from chalicelib.http_request import GatewayRequest
 from chalicelib.parking_keys import ParkingKeys
-from chalicelib.request_store import NewRequest, RequestState, Reservation, SignedTransaction
+from chalicelib.request_store import Look, NewRequest, RequestState, Reservation, SignedTransaction
+from chalicelib.windows import DynamoDbWindows, WindowId
 from moto import mock_aws
 
 from infra.local.aws import create_request_table
@@ -36,6 +37,7 @@ REQUEST = NewRequest(
     start_by_ms=1_024_000,
     finish_by_ms=1_240_000,
     answer_by_ms=1_840_000,
+    due_ms=5_440_000,
 )
 SIGNED = SignedTransaction(data=b"transaction", signature=b"signature", digest="D1")
 
@@ -212,3 +214,32 @@ def test_parts_of_a_request_cannot_be_moved_between_each_other() -> None:
         (GatewayRequest("POST", "/a", "b", (("Content-Type", "x"),), b"", 0), "s"),
     ]
     assert len({keys.place(request, b"seal", session) for request, session in requests}) == len(requests)
+
+
+# One look before a command begins
+
+WINDOW = WindowId("aborts/0x05", 1_080)
+
+
+def test_a_look_tells_what_is_parked_and_what_is_counted(
+    client: DynamoDBClient, store: DynamoDbRequestStore
+) -> None:
+    assert store.look(PLACE, WINDOW) == store.look(None, WINDOW) == Look(parked=False, counted=0)
+    parked(store)
+    windows = DynamoDbWindows(client, "requests", lambda: 1_079_999)
+    for _ in range(2):
+        windows.count("aborts/0x05", window_s=60, limit=5)
+    assert store.look(PLACE, WINDOW) == Look(parked=True, counted=2)
+    assert store.look(None, WINDOW) == Look(parked=False, counted=2)
+    assert store.look(b"\x00" * 32, WINDOW._replace(end_s=1_140)) == Look(parked=False, counted=0)
+    store.adopt(PLACE, 1_026_000)
+    assert not store.look(PLACE, WINDOW).parked
+
+
+def test_half_a_look_is_none(
+    client: DynamoDBClient, store: DynamoDbRequestStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half: dict[str, Any] = {"Responses": {}, "UnprocessedKeys": {"requests": {"Keys": [{}]}}}
+    monkeypatch.setattr(client, "batch_get_item", lambda **_: half)
+    with pytest.raises(RequestStoreUnavailableError):
+        store.look(PLACE, WINDOW)

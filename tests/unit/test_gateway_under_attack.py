@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from chalicelib.http_request import GatewayRequest
-from chalicelib.unsupported import bounded_watch_query
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from moto import mock_aws
 from pysui.sui.sui_grpc.suimsgs.sui.rpc import v2
 
+from k3s_daas.long_running import bounded_watch
 from k3s_daas.sui.grpc_messages import outcome
 from k3s_daas.sui.transactions import transaction_digest
 from tests.unit.gateway_world import LocalAws, SealTerms, World, now_ms, status
@@ -71,7 +71,7 @@ def test_a_token_for_a_seal_that_does_not_exist_costs_one_read_and_nobodys_cache
 
 @pytest.mark.parametrize("seconds", ["9" * 5_000, "\N{ARABIC-INDIC DIGIT ONE}", "-1", "1e3", ""])
 def test_no_text_of_a_timeout_makes_a_watch_longer_or_fails(seconds: str) -> None:
-    assert bounded_watch_query(f"watch=1&timeoutSeconds={seconds}", 2) == "watch=1&timeoutSeconds=2"
+    assert bounded_watch(f"watch=1&timeoutSeconds={seconds}", 2) == "watch=1&timeoutSeconds=2"
 
 
 def test_a_request_shows_neither_token_nor_body_in_its_text_form(world: World) -> None:

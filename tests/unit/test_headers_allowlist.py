@@ -76,6 +76,13 @@ def test_a_value_that_is_no_header_value_is_refused(value: str) -> None:
         admit_request_headers([("User-Agent", value)])
 
 
+def test_texts_in_utf_8_pass_as_the_bytes_that_they_are() -> None:
+    warning = '299 - "É ist “veraltet”"'.encode().decode("latin-1")
+    assert any("\x80" <= char < "\xa0" for char in warning)
+    assert filter_response_headers([("Warning", warning)]) == [("Warning", warning)]
+    assert admit_request_headers([("User-Agent", warning)]) == [("User-Agent", warning)]
+
+
 def test_replies_keep_what_kubectl_needs_and_nothing_that_redirects_or_sets_cookies() -> None:
     kept = filter_response_headers(
         [
@@ -103,6 +110,11 @@ def test_replies_keep_what_kubectl_needs_and_nothing_that_redirects_or_sets_cook
         ("ETag", '"x"'),
         ("Cache-Control", "no-cache, private"),
     ]
+
+
+def test_of_what_a_reply_has_once_the_first_is_kept() -> None:
+    pairs = [("Content-Type", "a/b"), ("Vary", "Accept"), ("content-type", "c/d"), ("Vary", "Origin")]
+    assert filter_response_headers(pairs) == [pairs[0], pairs[1], pairs[3]]
 
 
 @pytest.mark.parametrize(

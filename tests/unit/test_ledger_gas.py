@@ -8,7 +8,7 @@ import pytest
 
 from infra.local.sui.builder import TransactionBuilder, valid_now
 from infra.local.sui.ledger.coins import coin_balance
-from infra.local.sui.ledger.errors import TransactionRefusedError
+from infra.local.sui.ledger.errors import CongestedDetail, TransactionRefusedError
 from infra.local.sui.ledger.gas import call_units, computation_cost
 from infra.local.sui.ledger.objects import metered_bytes
 from infra.local.sui.ledger.type_tags import SUI
@@ -160,4 +160,19 @@ async def test_a_new_epoch_may_raise_the_price() -> None:
         await world.run(setting(target, 2))
     executed = await world.run(setting(target, 2), price=1_500)
     assert (executed.effects.epoch, executed.effects.gas.computation_cost) == (1, 1_500_000)
-    assert world.ledger.epoch_start_ms == START_MS + 1_000
+    assert world.ledger.epochs[-1].start_ms == START_MS + 1_000
+
+
+async def test_a_congested_object_cancels_who_would_change_it_and_charges_him() -> None:
+    world = World()
+    target = await world.shared_box(1)
+    world.ledger.congest(target.id, 1)
+    cancelled = await world.run(setting(target, 2))
+    failure = cancelled.effects.failure
+    assert failure is not None
+    assert failure.kind == "EXECUTION_CANCELED_DUE_TO_CONSENSUS_OBJECT_CONGESTION"
+    assert failure.detail == CongestedDetail((target.id,))
+    assert cancelled.effects.gas.computation_cost > 0
+    # The failure's place in Sui's enumeration, and the ids of what was congested; in no command.
+    assert b"\x21\x01" + target.id + b"\x00" in cancelled.effects.encode()
+    assert (await world.run(setting(target, 2))).effects.success

@@ -419,7 +419,7 @@ async def test_a_dropped_stream_loses_nothing_and_runs_nothing_twice(
         world.ledger.publish(commands[5][1])
         await until(lambda: len(world.answers()) == 6)
     assert sorted(seen.target for seen in api.seen) == [f"{POD}-{number}" for number in range(6)]
-    assert len(world.ledger.executed) == 6
+    assert len(world.stored()) == 6
 
 
 async def test_a_restart_resumes_after_the_watermark_and_runs_nothing_twice(

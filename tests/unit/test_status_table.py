@@ -23,7 +23,7 @@ from k3s_daas.errors import (
     UntrustedKeyError,
     WireFormatError,
 )
-from k3s_daas.status import Cause, StatusError, abort_name, from_abort, from_error, status_body
+from k3s_daas.status import Cause, StatusError, abort_name, from_abort, from_error, from_failure, status_body
 
 MOVE_SOURCES = Path(__file__).parents[2] / "move" / "sources"
 
@@ -161,7 +161,8 @@ def test_an_abort_that_is_not_ours_says_where_it_came_from() -> None:
         (ForbiddenError("no"), 403, "Forbidden"),
         (PayloadTooLargeError("too much", size=2, limit=1), 413, "RequestEntityTooLarge"),
         (ConfigurationError("DAAS_X is missing"), 500, "InternalError"),
-        (TransactionRefusedError("gas-price", "stale"), 502, "BadGateway"),
+        (TransactionRefusedError("signature", "wrong"), 502, "BadGateway"),
+        (TransactionRefusedError("insufficient-funds", "poor"), 503, "ServiceUnavailable"),
         (SealedDataError("altered"), 502, "BadGateway"),
         (UntrustedKeyError("older"), 502, "BadGateway"),
         (WireFormatError("short"), 502, "BadGateway"),
@@ -173,6 +174,33 @@ def test_every_error_has_one_answer(error: Exception, code: int, reason: str) ->
     answer = from_error(error, request_id="ab")
     assert (answer.code, answer.reason, answer.request_id) == (code, reason, "ab")
     assert answer.retry_after_s is None
+
+
+@pytest.mark.parametrize("kind", ["gas-price", "expired", "stale-object"])
+def test_an_endpoint_that_is_behind_is_asked_again(kind: str) -> None:
+    answer = from_error(TransactionRefusedError(kind, "old"))
+    assert (answer.code, answer.retry_after_s) == (503, 1)
+    assert "behind" in answer.message
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "retry_after_s", "word"),
+    [
+        ("EXECUTION_CANCELED_DUE_TO_CONSENSUS_OBJECT_CONGESTION", 503, 1, "at once"),
+        ("INSUFFICIENT_FUNDS_FOR_WITHDRAW", 503, None, "SUI"),
+        ("INSUFFICIENT_GAS", 502, None, "gas"),
+        ("VM_INVARIANT_VIOLATION", 502, None, "failed"),
+        (None, 502, None, "failed"),
+    ],
+)
+def test_a_transaction_that_failed_without_an_abort_is_told_apart(
+    kind: str | None, code: int, retry_after_s: int | None, word: str
+) -> None:
+    answer = from_failure(kind, transaction="D", request_id="ab")
+    assert (answer.code, answer.retry_after_s, answer.request_id) == (code, retry_after_s, "ab")
+    assert word in answer.message
+    assert "nothing was run" in answer.message
+    assert ("Transaction", "D") in answer.causes
 
 
 def test_every_class_of_the_error_tree_has_a_row_or_a_rule() -> None:

@@ -20,6 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from infra.local.gateway.chalice_local import ChaliceLocalGateway
+from infra.local.gateway.places import at_most
 from infra.local.gateway.schedule import run_every
 from infra.local.gateway.server import GatewayServer
 from infra.local.gateway.strict import StrictGateway
@@ -42,19 +44,55 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="SECONDS",
         help="how often the scheduled function `sweep` runs; 0 for never (default: %(default)s)",
     )
+    parser.add_argument(
+        "--conversion",
+        choices=("strict", "chalice"),
+        default="strict",
+        help="what makes events out of requests: an AWS-shaped JSON round trip, or Chalice's local gateway",
+    )
+    parser.add_argument(
+        "--cold-start",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="how long the function takes to start, with the strict conversion (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--functions",
+        type=int,
+        default=64,
+        metavar="NUMBER",
+        help="how many functions run at once; further requests wait (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--reclaim-every",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="how often the scheduled function `reclaim` runs; 0 for never (default: %(default)s)",
+    )
     options = parser.parse_args(arguments)
     # In the function's archive app.py and chalicelib/ are at the top; here they are a directory further down.
     sys.path.insert(0, str(FUNCTIONS))
     functions = importlib.import_module("app")
-    gateway = StrictGateway(functions.app)
+    gateway = (
+        ChaliceLocalGateway(functions.app)
+        if options.conversion == "chalice"
+        else StrictGateway(functions.app, cold_start_s=options.cold_start)
+    )
     try:
-        server = GatewayServer(options.port, options.tls_cert, options.tls_key, gateway.handle)
+        answer = at_most(options.functions, gateway.handle)
+        server = GatewayServer(options.port, options.tls_cert, options.tls_key, answer)
     except OSError as error:
         # ssl.SSLError is an OSError too: a wrong certificate file ends here as well.
         print(f"cannot serve the gateway on port {options.port}: {error}", file=sys.stderr)
         return 1
-    if options.sweep_every > 0:
-        run_every(options.sweep_every, functions.sweep)
+    for seconds, function in (
+        (options.sweep_every, functions.sweep),
+        (options.reclaim_every, functions.reclaim),
+    ):
+        if seconds > 0:
+            run_every(seconds, function)
     serve(server)
     # Daemon threads may still wait for an answer from the chain; whoever ends this process does not want to.
     sys.stdout.flush()

@@ -40,7 +40,7 @@ class GatewayServer(ThreadingHTTPServer):
 
     daemon_threads = True
     block_on_close = False
-    request_queue_size = 128
+    request_queue_size = 1024
     # Two servers on one port would share its connections at random.
     allow_reuse_port = False
 

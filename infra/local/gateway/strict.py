@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -25,19 +26,26 @@ STAGE = "api"
 
 
 class StrictGateway:
-    """Answers HTTP requests through the app; safe to call from many threads at once."""
+    """Answers HTTP requests through the app; safe to call from many threads at once.
+
+    `cold_start_s` is how long the function takes to start: that much later than it arrived the first request
+    reaches the app, as at AWS.
+    """
 
     def __init__(
         self,
         app: Chalice,
         *,
         function_timeout_ms: int = 28_000,
+        cold_start_s: float = 0.0,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._app = app
         self._converter = LambdaEventConverter(RouteMatcher(list(app.routes)), app.api.binary_types)
         self._function_timeout_ms = function_timeout_ms
         self._now_ms = now_ms
+        self._cold_start_s = cold_start_s
+        self._starting = threading.Lock()
 
     def handle(self, request: HttpRequest) -> HttpReply:
         """One request through event, function and reply; never raises for anything a client can send."""
@@ -57,11 +65,17 @@ class StrictGateway:
         sent = json.dumps(self._completed(event, request, target))
         if len(sent) > LAMBDA_PAYLOAD_BYTES:
             return refusal(413, "The request is larger than the 6 MB that Lambda takes.")
+        self._start_function()
         context = LambdaContext("gateway", 512, self._function_timeout_ms)
         received = json.dumps(self._app(json.loads(sent), context))
         if len(received) > LAMBDA_PAYLOAD_BYTES:
             return refusal(500, "The reply is larger than the 6 MB that Lambda returns.")
         return _reply(json.loads(received))
+
+    def _start_function(self) -> None:
+        with self._starting:
+            time.sleep(self._cold_start_s)
+            self._cold_start_s = 0.0
 
     def _completed(self, event: dict[str, Any], request: HttpRequest, target: str) -> dict[str, Any]:
         several: dict[str, list[str]] = {}

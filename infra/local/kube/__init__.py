@@ -8,8 +8,9 @@ real. Controllers for Deployments, ReplicaSets, StatefulSets, DaemonSets, Jobs, 
 owner references and aggregated roles keep the objects moving.
 
 What it leaves out, so that nobody takes it for more:
-- No container runs. Pods are declared running, job pods complete, readiness is immediate; `logs`, `exec`,
-  `attach` and `port-forward` get a 501 that says so. A grace period ends at once.
+- No container runs. Pods are declared running, job pods complete, readiness is immediate; `exec`,
+  `attach` and `port-forward` get a 501 that says so, and so do `logs`, unless somebody wrote the log into
+  the pod's annotation (`pod_logs`). A grace period ends at once.
 - No persistence, no replication: the state dies with the process.
 - Rolling updates scale the new ReplicaSet at once; maxSurge and progress deadlines are not modelled.
   CronJobs never fire, autoscalers never scale, quotas and limit ranges are stored, not enforced;

@@ -23,6 +23,7 @@ from infra.local.kube.calls import Answer, Call
 from infra.local.kube.errors import ApiError, Json, method_not_allowed, no_such_path, too_large
 from infra.local.kube.naming import timestamp
 from infra.local.kube.negotiation import DISCOVERY, YAML_TYPE, Form, negotiate
+from infra.local.kube.pod_logs import PodLog
 from infra.local.kube.registry import Resource
 from infra.local.kube.request_info import RequestInfo, parse
 from infra.local.kube.tables import partial_metadata, table
@@ -94,6 +95,10 @@ class _Face:
             return self._non_resource(request, info, accept)
         if info.verb == "watch":
             return self._watch(info, query, accept)
+        if (info.verb, info.full_resource) == ("get", "pods/log"):
+            log = self._log(info, query)
+            if log is not None:
+                return StreamingResponse(log.text(), media_type="text/plain")
         call = Call(
             info=info,
             method=request.method,
@@ -160,6 +165,12 @@ class _Face:
                 self._cluster.watches.discard(watch)
 
         return StreamingResponse(lines(), media_type="application/json")
+
+    def _log(self, info: RequestInfo, query: Mapping[str, str]) -> PodLog | None:
+        cluster = self._cluster
+        pods = cluster.registry.builtin("", "pods")
+        pod = cluster.operations.get(pods, info.namespace, info.name)
+        return PodLog.of(cluster.store, pods, pod, query, cluster.clock)
 
     def _non_resource(self, request: Request, info: RequestInfo, accept: str) -> Response:
         if request.method not in ("GET", "HEAD"):

@@ -36,6 +36,7 @@ def no_container(subresource: str) -> ApiError:
     return not_implemented(
         f"this in-memory cluster runs no containers, so there is no {subresource} here; "
         "use a cluster with nodes (--kubeconfig) for it"
+        + (", or write a log into the pod's annotation local.k3s-daas/log" if subresource == "log" else "")
     )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from infra.local.stack.funding import ensure_coins, fund
-from infra.local.stack.holders import HOLDERS, Enrolment
+from infra.local.stack.holders import HOLDERS, DemoHolder, Enrolment
 from infra.local.stack.roles import DEMO_POLICY, DEMO_ROLES
 from infra.local.sui.compiler import CompiledPackage
 from k3s_daas.admin.administrator import Administrator
@@ -62,12 +62,18 @@ class Bootstrap:
     """Sets up one chain; every step is a transaction whose success is checked."""
 
     def __init__(
-        self, ledger: OperatorLedger, keys: Path, services: Services, faucet_url: str | None
+        self,
+        ledger: OperatorLedger,
+        keys: Path,
+        services: Services,
+        faucet_url: str | None,
+        people: Sequence[DemoHolder] = HOLDERS,
     ) -> None:
         self._ledger = ledger
         self._keys = keys
         self._services = services
         self._faucet_url = faucet_url
+        self._people = people
         admin = key_file(keys / "admin.key")
         self._admin = Wallet(ledger, admin)
         self._payer = Payer(ledger, admin)
@@ -80,7 +86,7 @@ class Bootstrap:
         """
         wallets = {
             holder.name: Wallet(self._ledger, key_file(self._keys / f"{holder.name}.key"))
-            for holder in HOLDERS
+            for holder in self._people
         }
         await self._fund(wallets)
         deployment = await self._deploy(package)
@@ -113,7 +119,7 @@ class Bootstrap:
             self._services.executor.address: GAS_SERVICE,
             **{wallet.address: GAS_HOLDER for wallet in wallets.values()},
         }
-        coins = {wallets[holder.name].address: holder.stake for holder in HOLDERS}
+        coins = {wallets[holder.name].address: holder.stake for holder in self._people}
         needed = sum(balances.values()) + sum(coins.values()) + MIST_PER_SUI
         await ensure_coins(self._admin, needed, self._faucet_url)
         await fund(self._admin, balances, coins)
@@ -141,7 +147,7 @@ class Bootstrap:
             *plan_roles(cluster.roles, DEMO_ROLES).changes,
             *(
                 change
-                for holder in HOLDERS
+                for holder in self._people
                 for change in plan_grant(roles, [], holders[holder.name], holder.role, grants_end_ms)
             ),
         ]
@@ -149,9 +155,9 @@ class Bootstrap:
     async def _enrol(self, enrolment: Enrolment, wallets: Mapping[str, Wallet]) -> dict[str, Path]:
         """Everybody at once: their transactions share nothing but the cluster, which they only read."""
         files = await asyncio.gather(
-            *(enrolment.enrol(holder, wallets[holder.name], self._keys) for holder in HOLDERS)
+            *(enrolment.enrol(holder, wallets[holder.name], self._keys) for holder in self._people)
         )
-        return {holder.name: file for holder, file in zip(HOLDERS, files, strict=True)}
+        return {holder.name: file for holder, file in zip(self._people, files, strict=True)}
 
     async def _announce(self, deployment: Deployment, cluster: ClusterState) -> None:
         """The executor's own transaction: the key that bodies are sealed for from now on."""

@@ -32,6 +32,12 @@ HOLDERS = (
 )
 
 
+def demo_holders(crowd: int) -> tuple[DemoHolder, ...]:
+    """Those of the demo, and as many further operators: ``crowd-1`` and so on."""
+    further = (DemoHolder(f"crowd-{number}", "operator", MIST_PER_SUI) for number in range(1, crowd + 1))
+    return (*HOLDERS, *further)
+
+
 @dataclass(frozen=True, slots=True)
 class Enrolment:
     """What a holder needs to know of the chain; `package` is the latest id."""

@@ -22,6 +22,8 @@ class StackOptions:
     sui_websocket_url: str | None = None
     finality_ms: int = 400
     checkpoint_ms: int = 250
+    conversion: str = "strict"
+    crowd: int = 0
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
@@ -54,6 +56,19 @@ class StackOptions:
             default=cls.checkpoint_ms,
             help="of the local ledger (%(default)s)",
         )
+        parser.add_argument(
+            "--crowd",
+            type=_whole_number,
+            default=cls.crowd,
+            metavar="HOLDERS",
+            help="as many further operators, crowd-1 and so on (%(default)s)",
+        )
+        parser.add_argument(
+            "--conversion",
+            choices=("strict", "chalice"),
+            default=cls.conversion,
+            help="how the gateway gets its events: an AWS-shaped round trip, or Chalice's own (%(default)s)",
+        )
 
     @classmethod
     def parsed(cls, options: argparse.Namespace) -> StackOptions:
@@ -68,10 +83,16 @@ class StackOptions:
             sui_websocket_url=options.sui_websocket_url,
             finality_ms=options.finality_ms,
             checkpoint_ms=options.checkpoint_ms,
+            conversion=options.conversion,
+            crowd=options.crowd,
         )
 
 
 def _milliseconds(text: str) -> int:
+    return _whole_number(text, " of milliseconds")
+
+
+def _whole_number(text: str, unit: str = "") -> int:
     if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of milliseconds")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number{unit}")
     return int(text)

@@ -17,6 +17,7 @@ from infra.local import aws
 from infra.local.certificates import LocalAuthority, ServerCertificate
 from infra.local.stack.chain import LISTENER_NAMESPACE, Bootstrap, Chain, Services, key_file
 from infra.local.stack.cluster import check_cluster, prepare_cluster
+from infra.local.stack.holders import demo_holders
 from infra.local.stack.kubeconfigs import holders_kubeconfig, token_kubeconfig
 from infra.local.stack.options import StackOptions
 from infra.local.stack.processes import Part, StackError, Supervisor
@@ -79,6 +80,7 @@ class RunningStack:
     roots: Path
     endpoints: Endpoints
     chain: Chain
+    pids: Mapping[str, int]
 
 
 class Stack:
@@ -139,7 +141,7 @@ class Stack:
             holders_kubeconfig(gateway_url, authority.pem, chain.holders, credential_plugin())
         )
         (self._state / "pids.json").write_text(json.dumps(self._supervisor.pids, indent=2) + "\n")
-        return RunningStack(kubeconfig, roots, endpoints, chain)
+        return RunningStack(kubeconfig, roots, endpoints, chain, self._supervisor.pids)
 
     def ended(self) -> list[Part]:
         """Parts that ended although nobody told them to."""
@@ -234,8 +236,10 @@ class Stack:
         self, sui_url: str, services: Services, faucet_url: str | None, package: CompiledPackage
     ) -> Chain:
         ledger = GrpcLedger(sui_url)
+        people = demo_holders(self._options.crowd)
+        bootstrap = Bootstrap(ledger, self._keys, services, faucet_url, people)
         try:
-            return await Bootstrap(ledger, self._keys, services, faucet_url).run(package, _now_ms)
+            return await bootstrap.run(package, _now_ms)
         finally:
             await ledger.close()
 
@@ -267,12 +271,14 @@ class Stack:
             "gateway",
             "infra.local.gateway",
             *("--port", str(port), "--tls-cert", str(files.certificate), "--tls-key", str(files.key)),
+            *("--conversion", self._options.conversion),
             **wiring.environment(),
             **aws.client_environment(aws_url),
             DAAS_REQUEST_TABLE=REQUEST_TABLE,
             DAAS_BLOB_BUCKET=BLOB_BUCKET,
             DAAS_KMS_KEY_ID=key_id,
             DAAS_PARKING_KEY_ID=parking_key_id,
+            DAAS_REFUSAL_LOG_FILE=str(self._state / "logs" / "refusals.log"),
             DAAS_EXECUTOR=to_hex(wiring.services.executor.address),
         )
 

@@ -4,6 +4,7 @@
 ``GET /clock``, ``PUT /clock {"ms"}``       the chain's time; setting needs ``--clock-ms``
 ``POST /clock/advance {"ms"}``              move it on
 ``POST /epoch {"reference_gas_price"?}``    begin the next epoch
+``PUT /congestion {"object", "times"}``     cancel the next transactions that would change a shared object
 ``GET /ports``                              gRPC and JSON-RPC ports
 ``GET|PUT /ports/<port> {setting: value}``  misbehaviour of a port (:class:`.rpc.misbehaviour.Misbehaviour`)
 ``POST /ports/<port>/drop``                 cut its connections
@@ -23,7 +24,7 @@ from typing import Any
 
 from .http_json import HttpError
 from .ledger.clock import ManualClock
-from .ledger.digests import hex_address, parse_base58
+from .ledger.digests import hex_address, parse_address, parse_base58
 from .ledger.ledger import Ledger
 from .rpc.misbehaviour import Misbehaviour
 from .rpc.port import Port
@@ -51,6 +52,9 @@ class Control:
                 return {"ms": self._ledger.clock.now_ms()}
             case "POST", ["epoch"]:
                 return {"epoch": self._ledger.advance_epoch((body or {}).get("reference_gas_price"))}
+            case "PUT", ["congestion"]:
+                self._ledger.congest(parse_address(body["object"]), int(body["times"]))
+                return {}
             case "GET", ["ports"]:
                 return {"ports": list(self._endpoints)}
             case "GET", ["ports", port]:

@@ -11,7 +11,7 @@ from enum import Enum
 
 from . import bcs
 from .digests import hash_named
-from .errors import AbortDetail, ArgumentDetail, FailureDetail, SizeDetail, UpgradeDetail
+from .errors import AbortDetail, ArgumentDetail, CongestedDetail, FailureDetail, SizeDetail, UpgradeDetail
 from .gas import GasSummary
 from .objects import Owner
 from .type_tags import SUI_FRAMEWORK, encode_type, parsed
@@ -29,6 +29,7 @@ FAILURE_KINDS = (
     "PACKAGE_UPGRADE_ERROR", "WRITTEN_OBJECTS_TOO_LARGE", "CERTIFICATE_DENIED",
     "SUI_MOVE_VERIFICATION_TIMEDOUT",
     "CONSENSUS_OBJECT_OPERATION_NOT_ALLOWED", "INPUT_OBJECT_DELETED",
+    "EXECUTION_CANCELED_DUE_TO_CONSENSUS_OBJECT_CONGESTION",
 )  # fmt: skip
 """Sui's ``ExecutionFailureStatus`` in the order of its BCS."""
 ARGUMENT_KINDS = (
@@ -222,6 +223,8 @@ def _encode_failure(failure: Failure) -> bytes:
             encoded += bcs.u64(size) + bcs.u64(maximum)
         case UpgradeDetail():
             encoded += _encode_upgrade(failure.detail)
+        case CongestedDetail(objects):
+            encoded += bcs.vector(objects)
     return encoded + bcs.option(None if failure.command is None else bcs.u64(failure.command))
 
 

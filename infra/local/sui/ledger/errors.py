@@ -80,7 +80,14 @@ class UpgradeDetail:
     policy: int = 0
 
 
-FailureDetail = AbortDetail | ArgumentDetail | SizeDetail | UpgradeDetail
+@dataclass(frozen=True, slots=True)
+class CongestedDetail:
+    """Ids of the shared objects that too many transactions wanted."""
+
+    objects: tuple[bytes, ...]
+
+
+FailureDetail = AbortDetail | ArgumentDetail | SizeDetail | UpgradeDetail | CongestedDetail
 
 
 class ExecutionFailedError(Exception):
@@ -93,6 +100,14 @@ class ExecutionFailedError(Exception):
         self.kind = kind
         self.detail = detail
         self.command = command
+
+
+def congested(objects: tuple[bytes, ...]) -> ExecutionFailedError:
+    return ExecutionFailedError(
+        "EXECUTION_CANCELED_DUE_TO_CONSENSUS_OBJECT_CONGESTION",
+        "too many transactions want the same shared objects",
+        detail=CongestedDetail(objects),
+    )
 
 
 def bad_argument(argument: int, kind: str, message: str) -> ExecutionFailedError:

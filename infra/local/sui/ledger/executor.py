@@ -68,13 +68,21 @@ class Executor:
         self._vm = vm
         self._datatypes = datatypes
 
-    async def execute(self, data: TransactionData, environment: Environment) -> Outcome:
-        """Run a transaction that passed admission. Failures end up in the effects."""
+    async def execute(
+        self,
+        data: TransactionData,
+        environment: Environment,
+        cancelled: ExecutionFailedError | None = None,
+    ) -> Outcome:
+        """Run a transaction that passed admission, unless consensus has ``cancelled`` it. Failures end up in
+        the effects."""
         workspace = self._workspace(data, environment)
         gas = self._open_gas(data)
         results: tuple[tuple[tuple[str, bytes], ...], ...] = ()
         failure: Failure | None = None
         try:
+            if cancelled is not None:
+                raise cancelled
             transaction = ProgrammableTransaction(data, workspace, gas, self._vm, self._datatypes)
             await transaction.run()
             results = tuple(

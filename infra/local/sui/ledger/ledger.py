@@ -22,7 +22,7 @@ from .counting import Counters, count
 from .datatypes import Datatypes
 from .digests import base58, hex_address
 from .effects import effects_digest
-from .errors import precondition
+from .errors import ExecutionFailedError, congested, precondition
 from .executor import Executor, Outcome
 from .gas import MAX_BUDGET
 from .genesis import allocation, initial_objects, rewritten
@@ -50,6 +50,15 @@ class LedgerSettings:
     """Makes the chain id; the same seed, the same chain id (with the same clock)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """How an epoch began, and its reference gas price in MIST per unit."""
+
+    first_checkpoint: int
+    start_ms: int
+    reference_gas_price: int
+
+
 class Ledger:
     """One chain. Use from one event loop; ``start`` before, ``close`` after."""
 
@@ -68,17 +77,15 @@ class Ledger:
         self.history = History()
         self.transactions: dict[bytes, ExecutedTransaction] = {}
         self.counters = Counters()
-        self.epoch = 0
-        self.epoch_start_ms = self.clock.now_ms()
-        self.epoch_first_checkpoints = [0]
-        self.reference_gas_price = self.settings.reference_gas_price
-        self.checkpoints = CheckpointLog(self.settings.genesis_seed, self.epoch_start_ms)
+        self.epochs = [Epoch(0, self.clock.now_ms(), self.settings.reference_gas_price)]
+        self.checkpoints = CheckpointLog(self.settings.genesis_seed, self.epochs[0].start_ms)
         self._executed = ObjectStore()
         self._executor = Executor(self._executed, vm, self.datatypes)
         self._admission = Admission(self._executed, self.chain_id, self.available_balance)
         self._schedule = Schedule()
         self._locks: dict[bytes, bytes] = {}
         self._reserved: dict[tuple[bytes, str], int] = {}
+        self._congested: dict[bytes, int] = {}
         self._in_flight: dict[bytes, asyncio.Task[ExecutedTransaction]] = {}
         self._pending: list[ExecutedTransaction] = []
         self._final_count = 0
@@ -90,6 +97,15 @@ class Ledger:
     @property
     def chain_id(self) -> bytes:
         return self.checkpoints.genesis.digest
+
+    @property
+    def epoch(self) -> int:
+        """The present one; its terms are the last of ``epochs``."""
+        return len(self.epochs) - 1
+
+    @property
+    def reference_gas_price(self) -> int:
+        return self.epochs[-1].reference_gas_price
 
     async def start(self) -> None:
         if self.settings.checkpoint_ms > 0:
@@ -187,7 +203,7 @@ class Ledger:
             for predecessor in ticket.predecessors:
                 await asyncio.shield(predecessor.executed)
             started = loop.time()
-            outcome = await self._executor.execute(data, self._environment())
+            outcome = await self._executor.execute(data, self._environment(), self._cancelled(claims))
             self.counters.vm_ms += (loop.time() - started) * 1000
             transaction = self._record(data, signatures, outcome)
             self._executed.apply(outcome.writes)
@@ -209,6 +225,17 @@ class Ledger:
             _settle(ticket.final)
             self._schedule.leave(ticket)
             self._in_flight.pop(data.digest, None)
+
+    def congest(self, object_id: bytes, times: int) -> None:
+        """Cancel the next so many transactions that would change this shared object, as consensus does when
+        too many want it. They are final and charged; other than on Sui, their inputs get a new version."""
+        self._congested[object_id] = times
+
+    def _cancelled(self, claims: Claims) -> ExecutionFailedError | None:
+        hit = tuple(object_id for object_id in claims.exclusive if self._congested.get(object_id))
+        for object_id in hit:
+            self._congested[object_id] -= 1
+        return congested(hit) if hit else None
 
     def _release(self, claims: Claims) -> None:
         for ref in claims.owned:
@@ -265,7 +292,8 @@ class Ledger:
     # Time
 
     def _environment(self) -> Environment:
-        return Environment(self.epoch, self.epoch_start_ms, self.clock.now_ms(), self.reference_gas_price)
+        start_ms = self.epochs[-1].start_ms
+        return Environment(self.epoch, start_ms, self.clock.now_ms(), self.reference_gas_price)
 
     def close_checkpoint(self) -> None:
         """Close a checkpoint over everything that became final since the last one."""
@@ -283,12 +311,9 @@ class Ledger:
     def advance_epoch(self, reference_gas_price: int | None = None) -> int:
         """Begin the next epoch, with another gas price if one is given."""
         self.close_checkpoint()
-        self.epoch += 1
-        self.epoch_start_ms = self.clock.now_ms()
-        self.epoch_first_checkpoints.append(self.checkpoints.tip.sequence + 1)
+        price = self.reference_gas_price if reference_gas_price is None else reference_gas_price
+        self.epochs.append(Epoch(self.checkpoints.tip.sequence + 1, self.clock.now_ms(), price))
         self.checkpoints.start_epoch()
-        if reference_gas_price is not None:
-            self.reference_gas_price = reference_gas_price
         self.close_checkpoint()
         return self.epoch
 

@@ -180,18 +180,18 @@ class LedgerService:
         return apply_mask(message, mask)
 
     async def get_epoch(self, request: Any) -> Any:
-        ledger = self._view.ledger
+        # As of this port's tip: one that lags tells the terms of an epoch that is over.
+        epochs, current = self._view.ledger.epochs, self._view.tip.epoch
         mask = mask_of(v2.Epoch, request.read_mask, EPOCH_DEFAULT)
-        epoch = ledger.epoch if request.epoch is None else request.epoch
-        if epoch > ledger.epoch:
+        epoch = current if request.epoch is None else request.epoch
+        if epoch > current:
             raise GRPCError(Status.NOT_FOUND, f"Epoch {epoch} not found")
-        current = epoch == ledger.epoch
-        message = v2.Epoch(epoch=epoch, first_checkpoint=ledger.epoch_first_checkpoints[epoch])
-        if current:
-            message.start = timestamp(ledger.epoch_start_ms)
-            message.reference_gas_price = ledger.reference_gas_price
+        message = v2.Epoch(epoch=epoch, first_checkpoint=epochs[epoch].first_checkpoint)
+        if epoch == current:
+            message.start = timestamp(epochs[epoch].start_ms)
+            message.reference_gas_price = epochs[epoch].reference_gas_price
         else:
-            message.last_checkpoint = ledger.epoch_first_checkpoints[epoch + 1] - 1
+            message.last_checkpoint = epochs[epoch + 1].first_checkpoint - 1
         if wants(mask, "protocol_config"):
             message.protocol_config = protocol_config()
         return v2.GetEpochResponse(epoch=apply_mask(message, mask))

@@ -22,7 +22,7 @@ from ..ledger.effects import (
     Output,
     encode_events,
 )
-from ..ledger.errors import AbortDetail, ArgumentDetail, SizeDetail, UpgradeDetail
+from ..ledger.errors import AbortDetail, ArgumentDetail, CongestedDetail, SizeDetail, UpgradeDetail
 from ..ledger.gas import GasSummary
 from ..ledger.objects import Owner, OwnerKind, StoredObject, encode_object
 from ..ledger.type_tags import balance_of, coin_type, parsed
@@ -192,6 +192,8 @@ def failure_message(failure: Failure) -> v2.ExecutionError:
                 digest=base58(digest) if digest else None,
                 policy=policy if kind == "UNKNOWN_UPGRADE_POLICY" else None,
             )
+        case CongestedDetail(objects):
+            message.congested_objects = v2.CongestedObjects(objects=[hex_address(one) for one in objects])
     return message
 
 

@@ -1,0 +1,320 @@
+"""How answers leave the listener: together when they are ready together, alone when one of them is bad."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from k3s_daas.contract.calls import PayloadReference, Response, SharedRef, store_response
+from k3s_daas.errors import LedgerUnavailableError, TransactionRefusedError
+from k3s_daas.payload import MAX_CIPHERTEXT_BYTES, split
+from k3s_daas.sui.ledger import Abort, EpochInfo, ExecutionOutcome
+from k3s_daas.sui.transactions import (
+    MAX_TRANSACTION_BYTES,
+    AddressBalanceGas,
+    PtbBuilder,
+    decode_transaction,
+    transaction_digest,
+)
+from listener_service.answer_transactions import AnswerTransactions
+from listener_service.batches import MOST_ANSWERS, Outgoing, take_batch
+from listener_service.logs import request_id_var
+from listener_service.outbox import IN_FLIGHT, Outbox
+from tests.unit.contract_world import CHAIN_ID, CLUSTER_REF, PACKAGE, SEAL, SEAL_REF
+from tests.unit.listener_world import NOW_MS, FrozenClock, ScriptedLedger, World, until
+
+ANSWER_BY_MS = NOW_MS + 600_000
+BAD = 7
+Effect = Callable[[bytes], ExecutionOutcome]
+
+
+class PassingClock(FrozenClock):
+    """Sleeping takes no time of ours, and as much of the clock's as it should."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slept: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.ms += round(seconds * 1000)
+        await asyncio.sleep(0)
+
+
+@dataclass
+class SlowLedger(ScriptedLedger):
+    """Executes when `gate` is open, and remembers what it was sent."""
+
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    sent: list[bytes] = field(default_factory=list)
+
+    async def execute(self, transaction: bytes, signature: bytes) -> ExecutionOutcome:
+        self.sent.append(transaction)
+        await self.gate.wait()
+        return await ScriptedLedger.execute(self, transaction, signature)
+
+
+class Scene:
+    """An outbox before a scripted ledger; `ids` are the requests that answers have arrived for."""
+
+    def __init__(self) -> None:
+        self.ledger = SlowLedger()
+        self.ledger.gate.set()
+        self.world = World(ledger=self.ledger)
+        self.clock = PassingClock()
+        self.transactions = AnswerTransactions(
+            self.ledger, self.world.roots, self.world.executor, gas_budget=50_000_000
+        )
+        self.outbox = Outbox(self.ledger, self.transactions, self.clock)
+
+    def deliver(
+        self, *numbers: int, answer_by_ms: int = ANSWER_BY_MS
+    ) -> list[asyncio.Task[ExecutionOutcome | None]]:
+        return [
+            asyncio.create_task(self.outbox.deliver(response(number), SEAL_REF, answer_by_ms))
+            for number in numbers
+        ]
+
+    @property
+    def ids(self) -> list[int]:
+        return [int.from_bytes(request_id, "big") for request_id, _, _ in self.world.stored()]
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def response(number: int, size: int = 100) -> Response:
+    return Response(number.to_bytes(16, "big"), 200, split(b"s" * size))
+
+
+def numbers_in(transaction: bytes) -> list[int]:
+    decoded = decode_transaction(transaction)
+    return [int.from_bytes(decoded.resolve_pure(call.arguments[2])[1:], "big") for call in decoded.move_calls]
+
+
+def aborting(number: int, code: int = 410) -> Effect:
+    """The contract aborts what has this answer in it."""
+
+    def effect(transaction: bytes) -> ExecutionOutcome:
+        digest = transaction_digest(transaction)
+        if number in numbers_in(transaction):
+            abort = Abort("k8s_gateway", "store_k8s_response", code, 1)
+            return ExecutionOutcome(digest, success=False, abort=abort, failure="aborted")
+        return ExecutionOutcome(digest, success=True)
+
+    return effect
+
+
+def good(outcomes: Sequence[ExecutionOutcome | None]) -> bool:
+    return all(outcome is not None and outcome.success for outcome in outcomes)
+
+
+async def test_an_answer_alone_leaves_at_once(scene: Scene) -> None:
+    assert good(await asyncio.gather(*scene.deliver(1)))
+    assert (len(scene.ledger.executed), scene.clock.slept) == (1, [])
+    assert scene.outbox.answers_per_transaction == {1: 1}
+
+
+async def test_answers_that_are_ready_together_share_a_transaction(scene: Scene) -> None:
+    assert good(await asyncio.gather(*scene.deliver(1, 2, 3)))
+    assert [numbers_in(data) for data in scene.ledger.executed] == [[1, 2, 3]]
+    assert scene.ledger.calls["epoch"] == 1
+    assert scene.outbox.answers_per_transaction == {3: 1}
+
+
+async def test_what_becomes_ready_while_transactions_are_in_flight_is_the_next_one(scene: Scene) -> None:
+    scene.ledger.gate.clear()
+    tasks = []
+    for number in range(IN_FLIGHT):
+        tasks += scene.deliver(number)
+        # One loop turn after another, or they would go together.
+        await asyncio.sleep(0.01)
+    assert len(scene.ledger.sent) == IN_FLIGHT
+    tasks += scene.deliver(*range(100, 105))
+    await asyncio.sleep(0.01)
+    assert len(scene.ledger.sent) == IN_FLIGHT
+    scene.ledger.gate.set()
+    assert good(await asyncio.gather(*tasks))
+    assert [numbers_in(data) for data in scene.ledger.sent[IN_FLIGHT:]] == [[100, 101, 102, 103, 104]]
+
+
+@pytest.mark.parametrize("bad", range(8))
+async def test_an_abort_costs_only_the_answer_that_caused_it(scene: Scene, bad: int) -> None:
+    scene.ledger.on_execute = aborting(bad)
+    outcomes = await asyncio.gather(*scene.deliver(*range(8)))
+    assert [outcome is not None and outcome.success for outcome in outcomes] == [
+        number != bad for number in range(8)
+    ]
+    failed = outcomes[bad]
+    assert failed is not None
+    assert failed.abort is not None
+    assert failed.abort.code == 410
+    # Eight, four, two and one with it; four, two and one without.
+    assert len(scene.ledger.executed) == 7
+
+
+async def test_the_same_bytes_are_sent_again_while_nothing_is_known(scene: Scene) -> None:
+    def lose_thrice(transaction: bytes) -> ExecutionOutcome:
+        if len(scene.ledger.executed) <= 3:
+            raise LedgerUnavailableError("no reply")
+        return ExecutionOutcome(transaction_digest(transaction), success=True)
+
+    scene.ledger.on_execute = lose_thrice
+    assert good(await asyncio.gather(*scene.deliver(1, 2)))
+    assert (len(scene.ledger.executed), len(set(scene.ledger.executed))) == (4, 1)
+
+
+async def test_a_batch_refused_for_an_old_epoch_is_made_anew_in_one_piece(scene: Scene) -> None:
+    await asyncio.gather(*scene.deliver(0))
+    scene.ledger.epoch_info = EpochInfo(8, 1_200)
+
+    def refuse_old(transaction: bytes) -> ExecutionOutcome:
+        if decode_transaction(transaction).data.gas.price != 1_200:
+            raise TransactionRefusedError("gas-price", "the gas price is below the reference")
+        return ExecutionOutcome(transaction_digest(transaction), success=True)
+
+    scene.ledger.on_execute = refuse_old
+    assert good(await asyncio.gather(*scene.deliver(1, 2)))
+    assert [numbers_in(data) for data in scene.ledger.executed] == [[0], [1, 2], [1, 2]]
+    assert scene.ledger.calls["epoch"] == 2
+
+
+async def test_a_refused_answer_is_tried_until_answer_by_and_stops_no_other(scene: Scene) -> None:
+    def refuse_bad(transaction: bytes) -> ExecutionOutcome:
+        if BAD in numbers_in(transaction):
+            raise TransactionRefusedError("invalid", "not with this answer")
+        return ExecutionOutcome(transaction_digest(transaction), success=True)
+
+    scene.ledger.on_execute = refuse_bad
+    bad, *others = scene.deliver(BAD, *range(8, 15))
+    assert good(await asyncio.gather(*others))
+    later = scene.deliver(*range(20, 20 + 2 * IN_FLIGHT))
+    assert good(await asyncio.gather(*later))
+    assert await bad is None
+    assert scene.clock.ms > ANSWER_BY_MS
+    assert max(scene.clock.slept) <= 5.0
+
+
+async def test_an_endpoint_that_is_away_for_minutes_gets_all_answers_in_few_transactions(
+    scene: Scene,
+) -> None:
+    away_until_ms = NOW_MS + 240_000
+
+    def away(transaction: bytes) -> ExecutionOutcome:
+        if scene.clock.ms < away_until_ms:
+            raise LedgerUnavailableError("away")
+        return ExecutionOutcome(transaction_digest(transaction), success=True)
+
+    scene.ledger.on_execute = away
+    tasks = []
+    for number in range(IN_FLIGHT + 20):
+        tasks += scene.deliver(number)
+        await asyncio.sleep(0)
+    assert good(await asyncio.gather(*tasks))
+    assert scene.clock.ms >= away_until_ms
+    assert len(set(scene.ledger.sent)) <= IN_FLIGHT + 1
+    assert sorted({number for data in scene.ledger.sent for number in numbers_in(data)}) == list(
+        range(IN_FLIGHT + 20)
+    )
+
+
+async def test_an_answer_is_given_up_at_its_own_answer_by(scene: Scene) -> None:
+    def away(transaction: bytes) -> ExecutionOutcome:
+        if scene.clock.ms < NOW_MS + 100_000:
+            raise LedgerUnavailableError("away")
+        return ExecutionOutcome(transaction_digest(transaction), success=True)
+
+    scene.ledger.on_execute = away
+    [early] = scene.deliver(1, answer_by_ms=NOW_MS + 50_000)
+    [late] = scene.deliver(2)
+    assert await early is None
+    outcome = await late
+    assert outcome is not None
+    assert outcome.success
+    assert len(set(scene.ledger.sent)) == 1
+
+
+async def test_what_nobody_waits_for_any_more_is_not_sent_again(scene: Scene) -> None:
+    def away(transaction: bytes) -> ExecutionOutcome:
+        raise LedgerUnavailableError("away")
+
+    scene.ledger.on_execute = away
+    [task] = scene.deliver(1)
+    await until(lambda: len(scene.ledger.sent) >= 2)
+    task.cancel()
+    await asyncio.sleep(0.01)
+    sent = len(scene.ledger.sent)
+    await asyncio.sleep(0.01)
+    assert len(scene.ledger.sent) == sent
+
+
+async def test_a_defect_is_told_to_whom_it_concerns(scene: Scene) -> None:
+    def fail(transaction: bytes) -> ExecutionOutcome:
+        if BAD in numbers_in(transaction):
+            raise RuntimeError("a defect")
+        return ExecutionOutcome(transaction_digest(transaction), success=True)
+
+    scene.ledger.on_execute = fail
+    results = await asyncio.gather(*scene.deliver(1, BAD, 3), return_exceptions=True)
+    assert [isinstance(result, RuntimeError) for result in results] == [False, True, False]
+
+
+async def test_a_line_about_several_answers_belongs_to_none_of_their_requests(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[str | None] = []
+
+    def effect(transaction: bytes) -> ExecutionOutcome:
+        seen.append(request_id_var.get())
+        return aborting(1)(transaction)
+
+    scene.ledger.on_execute = effect
+    token = request_id_var.set("somebody's")
+    await asyncio.gather(*scene.deliver(1, 2))
+    request_id_var.reset(token)
+    assert seen == [None, None, None]
+    [line] = [record for record in caplog.records if "halves" in record.message]
+    assert vars(line)["requests"] == [f"{number:032x}" for number in (1, 2)]
+
+
+payloads = st.integers(1, MAX_CIPHERTEXT_BYTES).map(lambda size: split(b"\x5a" * size))
+references = st.builds(PayloadReference, st.binary(min_size=1, max_size=128), st.just(bytes(32)), st.just(1))
+
+
+@given(st.lists(st.one_of(payloads, references), min_size=1, max_size=2 * MOST_ANSWERS))
+def test_every_batch_fits_into_a_transaction_and_the_oldest_goes_first(
+    sealed: list[Sequence[bytes] | PayloadReference],
+) -> None:
+    loop = asyncio.new_event_loop()
+    waiting = [
+        Outgoing(
+            Response(number.to_bytes(16, "big"), 200, payload),
+            # Seals of their own take most room.
+            SharedRef((2**128 + number).to_bytes(32, "big"), 2**64 - 1),
+            ANSWER_BY_MS,
+            loop.create_future(),
+        )
+        for number, payload in enumerate(sealed)
+    ]
+    loop.close()
+    before = list(waiting)
+    taken: list[Outgoing] = []
+    while waiting:
+        oldest = waiting[0]
+        batch = take_batch(waiting)
+        assert batch[0] is oldest
+        assert len(batch) <= MOST_ANSWERS
+        builder = PtbBuilder()
+        for answer in batch:
+            store_response(builder, PACKAGE, CLUSTER_REF, answer.seal, answer.response)
+        gas = AddressBalanceGas(2**63, 2**63, 2**63, CHAIN_ID, 2**32 - 1)
+        assert len(builder.build(SEAL, gas=gas)) <= MAX_TRANSACTION_BYTES
+        taken += batch
+    assert sorted(taken, key=before.index) == before
