@@ -82,7 +82,7 @@ def test_a_wrong_setting_is_named(name: str, value: str) -> None:
 
 
 def test_a_wait_beyond_lambdas_limit_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="DAAS_GATEWAY_WAIT_MS.*DAAS_LAMBDA_TIMEOUT_MS"):
+    with pytest.raises(ConfigurationError, match=r"DAAS_GATEWAY_WAIT_MS.*DAAS_LAMBDA_TIMEOUT_MS"):
         settings_from_environment({**COMPLETE, "DAAS_GATEWAY_WAIT_MS": "28000"})
 
 
