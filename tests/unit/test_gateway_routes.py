@@ -33,6 +33,9 @@ class Recorder:
         self.requests.append(request)
         return self.reply
 
+    def refuse(self, source: str, api_request_id: str | None, error: DaasError) -> GatewayReply:
+        raise AssertionError(f"every request here can be read, but {error}")
+
 
 def front_door(gateway: Any) -> StrictGateway:
     return StrictGateway(create_app(lambda: gateway, lambda: NOW_MS), now_ms=lambda: NOW_MS)
