@@ -12,10 +12,12 @@ What a caller can rely on:
    on disk changed.
 3. Redirects are not followed, and bodies are not decoded.
 4. The exception says whether the API server may have seen the request: `NotSentError` means it did not.
+5. Credentials that were rotated on disk count from the next request on; one that expires is renewed before.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -31,9 +33,14 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from k3s_daas.errors import ConfigurationError, DaasError
+from listener_service import kube_config
 from listener_service.live_reply import LiveReply, TooMuchError
 
+_log = logging.getLogger(__name__)
+
 _CONNECT_TIMEOUT_S = 5.0
+# Between attempts to load credentials that are out of date.
+_RENEWAL_PAUSE_S = 5.0
 _READ_BYTES = 64 * 1024
 
 
@@ -145,25 +152,24 @@ def load_configuration(kubeconfig: Path | None) -> Any:
 
     Raises `ConfigurationError` naming the setting.
     """
-    configuration = kubernetes_client.Configuration()
     try:
-        if kubeconfig is None:
-            kubernetes_config.load_incluster_config(client_configuration=configuration)
-        else:
-            kubernetes_config.load_kube_config(
-                config_file=str(kubeconfig), client_configuration=configuration
-            )
+        return kube_config.load_in_cluster() if kubeconfig is None else kube_config.load_file(kubeconfig)
     except kubernetes_config.ConfigException as error:
         where = (
             "KUBECONFIG is not set, and" if kubeconfig is None else f"KUBECONFIG {kubeconfig} cannot be used:"
         )
         raise ConfigurationError(f"{where} {error}") from error
+    except ConfigurationError as error:
+        raise ConfigurationError(f"KUBECONFIG {kubeconfig} cannot be used: {error}") from error
+    except OSError as error:
+        raise ConfigurationError(
+            f"KUBECONFIG {kubeconfig} names {error.filename}, which cannot be read: {error.strerror}"
+        ) from None
     except Exception as error:  # noqa: BLE001  whatever the package's parsers raise for a file that is none
         # Without the cause: a parser's message quotes what it parsed.
         raise ConfigurationError(
             f"KUBECONFIG {kubeconfig} is no kubeconfig file ({type(error).__name__})"
         ) from None
-    return configuration
 
 
 def _bearer(configuration: Any) -> str | None:
@@ -178,9 +184,11 @@ class ApiServer:
         self._load = load
         self._connections = connections
         self._credentials = threading.Lock()
+        self._next_renewal = 0.0
         self._apply(load())
 
     def _apply(self, configuration: Any) -> None:
+        self._fingerprint = kube_config.fingerprint(configuration)
         configuration.connection_pool_maxsize = self._connections
         # client-go probes idle connections too; a dead one must not cost a command its time.
         configuration.keep_alive = True
@@ -206,26 +214,45 @@ class ApiServer:
         self._pool.clear()
 
     def _authorization(self) -> str | None:
-        # The package's refresh hook re-reads an in-cluster token file each minute, and is not thread-safe.
         with self._credentials:
+            self._renew()
             return _bearer(self._configuration)
 
+    def _renew(self) -> None:
+        """Loads again what is out of date. Raises `NotSentError` if what there is has ended."""
+        old = self._configuration
+        if not isinstance(old, kube_config.KubeConfiguration) or not old.is_stale:
+            return
+        if time.monotonic() >= self._next_renewal:
+            self._next_renewal = time.monotonic() + _RENEWAL_PAUSE_S
+            try:
+                self._replace(self._load())
+                return
+            except ConfigurationError as error:
+                _log.warning("credentials for the API server not renewed", extra={"error": str(error)})
+        if old.is_expired:
+            raise NotSentError("the listener's credentials for the API server have ended and are not renewed")
+
     def _reload(self, refused: str | None) -> bool:
-        """Reads kubeconfig or service account again; whether there is another token now than the refused."""
+        """Reads kubeconfig or service account again; whether there are other credentials than the refused."""
         with self._credentials:
             if _bearer(self._configuration) != refused:
                 return True  # another thread was faster
             try:
                 configuration = self._load()
-            except ConfigurationError:
+            except ConfigurationError as error:
+                _log.warning("credentials for the API server not renewed", extra={"error": str(error)})
                 return False
-            if _bearer(configuration) == refused:
+            if kube_config.fingerprint(configuration) == self._fingerprint:
                 return False
-            replaced = self._pool
-            self._apply(configuration)
+            self._replace(configuration)
+        return True
+
+    def _replace(self, configuration: Any) -> None:
+        replaced = self._pool
+        self._apply(configuration)
         # Requests that are still on their way keep their connections.
         replaced.clear()
-        return True
 
     def _send_once(
         self,

@@ -7,6 +7,7 @@ speaks to serves TLS, and every client verifies it against this authority.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,7 +36,10 @@ class ServerCertificate:
 
 
 class LocalAuthority:
-    """Issues server certificates for loopback names. The authority's own key never touches the disk."""
+    """Issues certificates for servers on loopback names, and for clients.
+
+    The authority's own key never touches the disk.
+    """
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -57,16 +61,27 @@ class LocalAuthority:
         """The authority's certificate, PEM."""
         return self._certificate.public_bytes(Encoding.PEM)
 
-    def issue(self, name: str) -> ServerCertificate:
-        """Issue a certificate for ``localhost`` and the loopback addresses, stored as ``<name>.crt/.key``."""
+    def issue(self, name: str, hosts: Sequence[str] = ()) -> ServerCertificate:
+        """Issue a certificate for the host names (default: ``localhost`` and the loopback addresses), stored
+        as ``<name>.crt/.key``."""
+        names = [x509.DNSName(host) for host in hosts] if hosts else _LOOPBACK
+        return self._issue(name, ExtendedKeyUsageOID.SERVER_AUTH, names)
+
+    def issue_client(self, name: str) -> ServerCertificate:
+        """Issue a client certificate whose common name is ``name``, stored as ``<name>.crt/.key``."""
+        return self._issue(name, ExtendedKeyUsageOID.CLIENT_AUTH, [x509.DNSName("client.invalid")])
+
+    def _issue(
+        self, name: str, usage: x509.ObjectIdentifier, names: Sequence[x509.GeneralName]
+    ) -> ServerCertificate:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         certificate = (
             self._builder(subject, key.public_key())
-            .add_extension(x509.SubjectAlternativeName(_LOOPBACK), critical=False)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
             )

@@ -78,9 +78,7 @@ async def _settle(
     change = difference(current, wanted_role(found, cluster.roles))
     lines = change.lines()
     if options.install:
-        lines.append(
-            f"install namespace, service account, roles and bindings in {cluster.listener_namespace}"
-        )
+        lines.append(f"install what the listener needs in the namespace {cluster.listener_namespace}")
     if change.needed and not lines:
         lines.append("note how far the chain was read")
     if options.watch and not lines:

@@ -33,15 +33,11 @@ from infra.local.gateway.messages import HttpReply, HttpRequest
 from infra.local.gateway.strict import StrictGateway
 from infra.local.sui.rpc.misbehaviour import Failing
 from k3s_daas.bearer import mint
-from k3s_daas.contract import calls
-from k3s_daas.contract.arguments import SharedRef
 from k3s_daas.ids import to_hex
 from k3s_daas.sui.endpoints import SuiEndpoints
 from k3s_daas.sui.quorum import QuorumLedger
-from k3s_daas.sui.signers import FileSigner
-from k3s_daas.sui.transactions import PtbBuilder
-from k3s_daas.sui.wallet import Wallet, object_ref
 from tests.integration.listener_stage import Process, Stage, now_ms, stage
+from tests.integration.revocation import revoke
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
@@ -153,21 +149,6 @@ def config_map(name: str) -> bytes:
 
 def stored(chain: Stage, name: str) -> bool:
     return chain.cluster.store.get(("", "configmaps"), "default", name) is not None
-
-
-async def revoke(chain: Stage, holder: str) -> None:
-    roots, ledger = chain.chain.roots, chain.ledger
-    wallet = Wallet(ledger, FileSigner.load(chain.directory / "keys" / "admin.key"))
-    cap_type = f"0x{roots.package_original.hex()}::capability::AccessCap"
-    [cap] = await ledger.list_owned_objects(wallet.address, cap_type)
-    found = await ledger.get_objects([roots.cluster, chain.holder(holder).seal])
-    cluster, seal = (SharedRef.of(one) for one in found if one is not None)
-
-    def compose(builder: PtbBuilder) -> None:
-        capability = builder.owned(object_ref(cap))
-        calls.revoke(builder, roots.package_latest, cluster, capability, seal, reason="left")
-
-    await wallet.run(compose)
 
 
 def flip(message: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
 
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 from kubernetes.client import Configuration
 
 
@@ -43,6 +46,8 @@ class ScriptedApiServer:
         self.seen: list[SeenRequest] = []
         self.reply: Callable[[SeenRequest], ScriptedReply] = lambda _: ScriptedReply()
         self.connections = 0
+        self.peers: list[str] = []
+        """The common name of each request's client certificate; only with TLS that asks for one."""
         self.now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
 
     @property
@@ -53,7 +58,7 @@ class ScriptedApiServer:
 
 
 @contextmanager
-def scripted_api_server() -> Iterator[ScriptedApiServer]:
+def scripted_api_server(tls: ssl.SSLContext | None = None) -> Iterator[ScriptedApiServer]:
     script = ScriptedApiServer()
 
     class Handler(BaseHTTPRequestHandler):
@@ -69,6 +74,8 @@ def scripted_api_server() -> Iterator[ScriptedApiServer]:
                 self.command, self.path, list(self.headers.items()), self.rfile.read(length)
             )
             script.seen.append(request)
+            if isinstance(self.connection, ssl.SSLSocket):
+                script.peers += _common_names(self.connection)
             reply = script.reply(request)
             if reply.hang_up:
                 self.close_connection = True
@@ -101,6 +108,9 @@ def scripted_api_server() -> Iterator[ScriptedApiServer]:
 
     server = Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    if tls is not None:
+        # The handshake belongs to the connection's thread.
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     script.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -110,3 +120,11 @@ def scripted_api_server() -> Iterator[ScriptedApiServer]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def _common_names(connection: ssl.SSLSocket) -> list[str]:
+    der = connection.getpeercert(binary_form=True)
+    if der is None:
+        return []
+    subject = x509.load_der_x509_certificate(der).subject
+    return [str(name.value) for name in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
