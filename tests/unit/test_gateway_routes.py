@@ -17,6 +17,7 @@ from chalicelib.routes import METHODS, create_app
 
 from infra.local.gateway.messages import HttpReply, HttpRequest
 from infra.local.gateway.strict import StrictGateway
+from k3s_daas.errors import DaasError
 
 NOW_MS = 1_800_000_000_000
 TOKEN = "kdaas1.secret-token-of-somebody"
