@@ -4,7 +4,8 @@ A URL is the gateway's word, and a gateway may be taken over, so what this clien
 
 1. Only ``https`` to a host and port that the settings name, with the certificate verified; ``http`` only to
    127.0.0.1, and only if the settings allow it for development. No user, no fragment, no second reading of
-   the URL by another parser.
+   the URL by another parser. A host whose name stands for an address inside this network is refused
+   (`checked_addresses`), unless the settings say that the store is there.
 2. Redirects are not followed, no proxy, cookie or credential is used, and nothing is decoded.
 3. Not more bytes are read than the envelope says, and never more than ``MAX_BLOB_BYTES``; what comes too
    slowly is given up.
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import urllib3
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connectionpool import HTTPConnectionPool
 
 from k3s_daas.blobs.bodies import MAX_BLOB_BYTES
 from k3s_daas.blobs.store import (
@@ -35,6 +36,7 @@ from k3s_daas.blobs.store import (
     check_bytes,
 )
 from k3s_daas.envelope import BlobReference
+from listener_service.checked_addresses import checked_pool
 from listener_service.clock import Clock, SystemClock
 
 T = TypeVar("T")
@@ -64,10 +66,12 @@ class BlobTooLargeError(BlobRefusedError):
 
 @dataclass(frozen=True, slots=True)
 class BlobPlaces:
-    """Where bodies may be: ``host:port`` in lower case, each; and whether 127.0.0.1 may be without TLS."""
+    """Where bodies may be: ``host:port`` in lower case, each; whether 127.0.0.1 may be without TLS, and
+    whether names may stand for addresses of this network."""
 
     hosts: frozenset[str]
     plain_loopback: bool = False
+    private_addresses: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +207,13 @@ class BlobClient:
         found = self._pools.get(key)
         if found is None:
             if place.scheme == "https":
-                found = HTTPSConnectionPool(place.host, place.port, maxsize=_TRANSFERS, ssl_context=self._tls)
+                found = checked_pool(
+                    place.host,
+                    place.port,
+                    private=self._places.private_addresses,
+                    tls=self._tls,
+                    connections=_TRANSFERS,
+                )
             else:
                 found = HTTPConnectionPool(place.host, place.port, maxsize=_TRANSFERS)
             found = self._pools.setdefault(key, found)

@@ -75,7 +75,8 @@ class ListenerSettings:
     blob_places: BlobPlaces | None = None
     """DAAS_BLOB_HOSTS: hosts (`host` or `host:port`, separated by commas) that bodies larger than a
     transaction may be read from and written to, over https. Without it such commands are refused.
-    DAAS_BLOB_PLAIN_HTTP=loopback lets 127.0.0.1 do without TLS, in development only."""
+    DAAS_BLOB_PLAIN_HTTP=loopback lets 127.0.0.1 do without TLS, in development only.
+    DAAS_BLOB_PRIVATE_ADDRESSES=allow: the hosts may have addresses inside this network."""
 
     gas_budget: int = 50_000_000
     """DAAS_GAS_BUDGET: MIST that a transaction with answers may cost at most. Up to four are in flight, and
@@ -152,11 +153,16 @@ class _Environment:
             raise ConfigurationError(
                 "DAAS_BLOB_PLAIN_HTTP is for DAAS_SINGLE_ENDPOINT=development only: unset it"
             )
+        private = self.optional("DAAS_BLOB_PRIVATE_ADDRESSES")
+        if private not in (None, "allow"):
+            raise ConfigurationError(
+                f"DAAS_BLOB_PRIVATE_ADDRESSES is {private!r}: set it to 'allow', or not at all"
+            )
         text = self.optional("DAAS_BLOB_HOSTS")
         if text is None:
             return None
         hosts = frozenset(_blob_host(entry.strip(), plain=plain is not None) for entry in text.split(","))
-        return BlobPlaces(hosts, plain_loopback=plain is not None)
+        return BlobPlaces(hosts, plain_loopback=plain is not None, private_addresses=private is not None)
 
     def number(self, name: str, default: int, least: int, most: int) -> int:
         value = self.optional_number(name, least, most)

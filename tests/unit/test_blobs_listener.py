@@ -242,8 +242,8 @@ async def test_the_certificate_decides_over_https(tmp_path: Path) -> None:
     place = f"localhost:{server.server_port}"
     reference = reference_to(f"https://{place}/requests/1", BODY)
     ours = ssl.create_default_context(cafile=str(authority.certificate_file))
-    trusting = BlobClient(BlobPlaces(frozenset({place})), tls=ours)
-    strict = BlobClient(BlobPlaces(frozenset({place})))
+    trusting = BlobClient(BlobPlaces(frozenset({place}), private_addresses=True), tls=ours)
+    strict = BlobClient(BlobPlaces(frozenset({place}), private_addresses=True))
     try:
         assert await trusting.fetch(reference, timeout_s=5) == BODY
         with pytest.raises(BlobUnavailableError, match="SSLError"):
@@ -264,8 +264,12 @@ class _Sealed(BaseHTTPRequestHandler):
         """Nothing."""
 
 
-def places(hosts: str, plain: str = "", *, development: bool = True) -> BlobPlaces | None:
-    environment = {"DAAS_BLOB_HOSTS": hosts, "DAAS_BLOB_PLAIN_HTTP": plain}
+def places(hosts: str, plain: str = "", *, development: bool = True, private: str = "") -> BlobPlaces | None:
+    environment = {
+        "DAAS_BLOB_HOSTS": hosts,
+        "DAAS_BLOB_PLAIN_HTTP": plain,
+        "DAAS_BLOB_PRIVATE_ADDRESSES": private,
+    }
     return _Environment(environment).blob_places(development=development)
 
 
@@ -277,7 +281,12 @@ def test_hosts_are_read() -> None:
     assert places("127.0.0.1:9000", "loopback") == BlobPlaces(
         frozenset({"127.0.0.1:9000"}), plain_loopback=True
     )
+    assert places("minio.example", private="allow") == BlobPlaces(
+        frozenset({"minio.example:443"}), private_addresses=True
+    )
     assert places("") is None
+    with pytest.raises(ConfigurationError, match="DAAS_BLOB_PRIVATE_ADDRESSES"):
+        places("minio.example", private="yes")
 
 
 @pytest.mark.parametrize(
