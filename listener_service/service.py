@@ -29,6 +29,7 @@ from listener_service.answered import answered
 from listener_service.claim_removal import ClaimRemoval
 from listener_service.claims import Claim, Claimed, ClaimRefusedError, Claims
 from listener_service.clock import BoundedClock
+from listener_service.counts import CLAIMED_BEFORE, TOO_LATE, Counts, Tally
 from listener_service.event_source import Covered, EventSource, SourcedEvent
 from listener_service.executor import Executor
 from listener_service.frontier import Frontier
@@ -57,6 +58,7 @@ class ListenerService:
     concurrency: int
     drain_s: float
     clock: BoundedClock
+    counts: Counts = field(default_factory=Tally)
     _turns: Turns = field(default_factory=Turns)
     _frontier: Frontier = field(default_factory=Frontier)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -149,6 +151,7 @@ class ListenerService:
                 "event not believed, nothing was run",
                 extra=_where(event) | {"reason": error.reason, "error": str(error)},
             )
+            self.counts.not_run(error.reason)
         except NotLeadingError:
             _log.info("left to whoever leads now", extra=_where(event))
             return
@@ -165,6 +168,7 @@ class ListenerService:
             return
         if self.clock.now_ms() > requested.answer_by_ms:
             _log.warning("answer_by has passed, nothing was run", extra=_where(sourced.event))
+            self.counts.not_run(TOO_LATE)
             return
         times = _Stopwatch()
         async with self._turns.take(object_key(requested.attributes)) as turn:
@@ -185,6 +189,7 @@ class ListenerService:
                     "command refused, nothing was run",
                     extra=_where(sourced.event) | {"reason": refused.reason, "error": str(refused)},
                 )
+                self.counts.not_run(refused.reason)
                 if turn is not None:
                     turn.leave()
                 self.term.confirm()
@@ -205,19 +210,23 @@ class ListenerService:
         requested = command.requested
         self.term.confirm()
         if self.clock.now_ms() > requested.start_by_ms:
+            self.counts.not_run(TOO_LATE)
             return passthrough.status_response(answers.not_started(), requested.request_id)
         if command.attributes.is_read:
             return await self.executor.run(command, self.term)
         match await self._claim(command, event):
             case Claimed.KNOWN:
                 _log.warning("already claimed here, not run again", extra=_where(event))
+                self.counts.not_run(CLAIMED_BEFORE)
                 return None
             case Claimed.TAKEN:
                 _log.warning("claimed by somebody else, not run", extra=_where(event))
+                self.counts.not_run(CLAIMED_BEFORE)
                 await self._succession.settle(command.reply_to, requested.start_by_ms)
                 return None
             case Claimed.TOO_LATE:
                 self.term.confirm()
+                self.counts.not_run(TOO_LATE)
                 return passthrough.status_response(answers.not_started(), requested.request_id)
             case Claimed.OURS:
                 return await self._run_claimed(command, event)
