@@ -1,4 +1,4 @@
-"""What was not run, counted by reason: the port that metrics are behind, and a tally in memory."""
+"""What the service counts while it works: the port that metrics are behind, and a tally in memory."""
 
 from __future__ import annotations
 
@@ -7,14 +7,47 @@ from typing import Protocol
 
 
 class Counts(Protocol):
-    """Counts events that came and commands that did not run.
+    """Told by whoever does the work, at once.
 
-    A reason is one short word of ours (`UnbelievableError.reason`, `RefusedCommandError.reason` and the ones
-    of this module), never anything that came from outside, so there are few of them.
+    Every word is one of a small set of ours (`UnbelievableError.reason`, `RefusedCommandError.reason` and those
+    named here), never anything that came from outside: holders, names and paths are in the log, not here.
+    Calls may come from any thread, and neither wait nor raise.
     """
+
+    def delivered(self, *, replayed: bool) -> None:
+        """One more event came from a source."""
+        ...
 
     def not_run(self, reason: str) -> None:
         """One more event or command that was turned down for this reason."""
+        ...
+
+    def took(self, stage: str, kind: str, seconds: float) -> None:
+        """A command of this kind (`queue.ticket.Kind`) was in this stage for so long."""
+        ...
+
+    def answered(self, kind: str, status: int) -> None:
+        """A command's answer is on chain; `status` is its HTTP status."""
+        ...
+
+    def claim(self, event: str, number: int = 1) -> None:
+        """What became of so many claims: one of `CLAIM_EVENTS`."""
+        ...
+
+    def transaction(self, outcome: str) -> None:
+        """A transaction with answers was sent: one of `TRANSACTION_OUTCOMES`."""
+        ...
+
+    def called(self, purpose: str, status: int | None) -> None:
+        """The API server was called for one of `CALL_PURPOSES`; None if no reply came."""
+        ...
+
+    def renewal(self, *, succeeded: bool) -> None:
+        """The leader Lease was written, or could not be."""
+        ...
+
+    def connected(self, source: int) -> None:
+        """This event source (numbered from 1) has subscribed and caught up, the first time or again."""
         ...
 
 
@@ -24,12 +57,43 @@ TOO_LATE = "too-late"
 CLAIMED_BEFORE = "claimed-before"
 """Somebody else, or this replica before, holds the claim."""
 
+STAGES = ("queue", "verify", "claim", "run", "answer", "total")
+CLAIM_EVENTS = ("made", "too-late", "taken", "known", "refused", "inherited", "unknown", "removed")
+TRANSACTION_OUTCOMES = ("executed", "aborted", "refused", "unavailable")
+CALL_PURPOSES = ("command", "lead", "claim", "keys")
+
 
 class Tally:
-    """Counts in memory."""
+    """Counts in memory what tests and tools ask for; times are not kept."""
 
     def __init__(self) -> None:
         self.by_reason: Counter[str] = Counter()
+        self.claims: Counter[str] = Counter()
+        self.events = 0
+
+    def delivered(self, *, replayed: bool) -> None:  # noqa: ARG002  the port's signature
+        self.events += 1
 
     def not_run(self, reason: str) -> None:
         self.by_reason[reason] += 1
+
+    def took(self, stage: str, kind: str, seconds: float) -> None:
+        """Not kept."""
+
+    def answered(self, kind: str, status: int) -> None:
+        """Not kept."""
+
+    def claim(self, event: str, number: int = 1) -> None:
+        self.claims[event] += number
+
+    def transaction(self, outcome: str) -> None:
+        """Not kept."""
+
+    def called(self, purpose: str, status: int | None) -> None:
+        """Not kept."""
+
+    def renewal(self, *, succeeded: bool) -> None:
+        """Not kept."""
+
+    def connected(self, source: int) -> None:
+        """Not kept."""
