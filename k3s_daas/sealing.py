@@ -74,6 +74,19 @@ def _info(domain: bytes, cluster: bytes, seal: bytes, request_id: bytes) -> byte
     return writer.fixed(request_id, REQUEST_ID_BYTES).finish()
 
 
+def key_id_of(sealed: bytes) -> bytes:
+    """The id of the key that a body is sealed for; `SealedDataError` if it is none of this version."""
+    _check_head(sealed)
+    return sealed[1:HEADER_BYTES]
+
+
+def _check_head(sealed: bytes) -> None:
+    if len(sealed) < SEALING_OVERHEAD_BYTES:
+        raise SealedDataError("the sealed body is too short to be one")
+    if sealed[0] != VERSION:
+        raise SealedDataError(f"the sealed body has version {sealed[0]}, and this side knows {VERSION}")
+
+
 class SealingPublicKey:
     """A recipient's public key: 1184 bytes ML-KEM-768, then 32 bytes X25519."""
 
@@ -152,10 +165,7 @@ class SealingPrivateKey:
 
     def open(self, sealed: bytes, info: bytes) -> bytes:
         """The plaintext; ``SealedDataError`` if it is not for this key, not for this ``info``, or altered."""
-        if len(sealed) < SEALING_OVERHEAD_BYTES:
-            raise SealedDataError("the sealed body is too short to be one")
-        if sealed[0] != VERSION:
-            raise SealedDataError(f"the sealed body has version {sealed[0]}, and this side knows {VERSION}")
+        _check_head(sealed)
         if sealed[1:HEADER_BYTES] != self._public.key_id:
             raise SealedDataError("the body was sealed for another key: compare the pinned sealing keys")
         try:

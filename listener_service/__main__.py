@@ -22,11 +22,12 @@ def main(environment: Mapping[str, str] = os.environ) -> int:
     """
     try:
         settings = ListenerSettings.from_environment(environment)
+        # Before the keys: whoever waits for a key service says so.
+        logs.configure(settings.log_level)
         identity = ListenerIdentity.load(settings)
     except ConfigurationError as error:
-        print(f"listener: {error}", file=sys.stderr)  # noqa: T201  before logging is configured
+        print(f"listener: {error}", file=sys.stderr)  # noqa: T201  one sentence, for the person at the terminal
         return 1
-    logs.configure(settings.log_level)
     try:
         asyncio.run(_run(settings, identity))
     except DaasError as error:

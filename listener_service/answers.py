@@ -45,6 +45,17 @@ def by_reference() -> StatusError:
     )
 
 
+def key_not_held() -> StatusError:
+    """503: the request is sealed for a key that is not here. The answer is public: it quotes nothing."""
+    return StatusError(
+        503,
+        "ServiceUnavailable",
+        "the request was sealed for a key that the listener does not hold, or no longer holds, and nothing "
+        "was run: run it again",
+        causes=(Cause("UnknownSealingKey", "the key was replaced, or is not one of this listener's"),),
+    )
+
+
 def body_not_read(error: DaasError) -> StatusError:
     """The request's body is outside the chain and cannot be had; nothing was run."""
     code, reason, cause = 502, "BadGateway", "BlobAltered"

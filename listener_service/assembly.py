@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from k3s_daas.contract.events import API_REQUEST, event_type
-from k3s_daas.contract.keys import announced_key
 from k3s_daas.contract.objects import ClusterState
 from k3s_daas.contract.reader import ContractReader
-from k3s_daas.errors import ConfigurationError, LedgerUnavailableError, UntrustedKeyError
+from k3s_daas.errors import ConfigurationError, LedgerUnavailableError
 from k3s_daas.ids import to_hex
 from k3s_daas.sui.ledger import EventFilter, Ledger
 from listener_service.api_server import ApiServer, load_configuration
@@ -23,6 +22,10 @@ from listener_service.claims import Claims
 from listener_service.clock import ClusterClock
 from listener_service.event_source import ReplayPlan, Wanted, open_source
 from listener_service.executor import Executor
+from listener_service.keys.announcer import ChainAnnouncer
+from listener_service.keys.keyring import Keyring
+from listener_service.keys.rotation import KeyRotation
+from listener_service.keys.secret import SecretStore
 from listener_service.kube_objects import KubeObjects
 from listener_service.leadership import Leadership, Term, lease_name
 from listener_service.leases import KubeLeases
@@ -38,6 +41,7 @@ _CLOCK_TOLERANCE_MS = 5_000
 # Claims that are asked for at the same time; each takes the API server a few milliseconds.
 _CLAIM_THREADS = 8
 _CLAIM_TIMEOUT_S = 5.0
+_KEYS_TIMEOUT_S = 10.0
 
 ReadyCallback = Callable[[Mapping[str, object]], None]
 
@@ -49,7 +53,7 @@ class Listener:
     replica: Replica
     ledger: Ledger
     executor: Executor
-    leases: tuple[KubeLeases, ...]
+    objects: tuple[KubeLeases | SecretStore, ...]
     blobs: BlobClient | None
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -59,8 +63,8 @@ class Listener:
     async def close(self) -> None:
         """Releases connections and threads."""
         self.executor.close()
-        for leases in self.leases:
-            leases.close()
+        for objects in self.objects:
+            objects.close()
         if self.blobs is not None:
             self.blobs.close()
         await self.ledger.close()
@@ -122,14 +126,15 @@ def _wire(
     def connect(connections: int) -> ApiServer:
         return ApiServer(lambda: load_configuration(settings.kubeconfig), connections=connections)
 
-    def leases(threads: int, timeout_s: float) -> KubeLeases:
+    def objects(threads: int, timeout_s: float) -> KubeObjects:
         # Connections and threads of their own: neither commands nor claims keep the lead from being renewed.
-        objects = KubeObjects(connect(threads), clock, threads=threads, timeout_s=timeout_s)
-        return KubeLeases(objects, settings.listener_namespace)
+        return KubeObjects(connect(threads), clock, threads=threads, timeout_s=timeout_s)
 
     roots, name = identity.roots, lease_name(identity.roots, identity.signer.address)
-    lead_leases = leases(1, settings.lease_s / 4)
-    claim_leases = leases(_CLAIM_THREADS, _CLAIM_TIMEOUT_S)
+    lead_leases = KubeLeases(objects(1, settings.lease_s / 4), settings.listener_namespace)
+    claim_leases = KubeLeases(objects(_CLAIM_THREADS, _CLAIM_TIMEOUT_S), settings.listener_namespace)
+    store = SecretStore(objects(1, _KEYS_TIMEOUT_S), settings.listener_namespace, name)
+    keyring = Keyring()
     reader = ContractReader(ledger, roots)
     executor = Executor(
         connect(settings.concurrency),
@@ -144,7 +149,7 @@ def _wire(
         reader=reader,
         roots=roots,
         executor=identity.signer.address,
-        sealing_key=identity.sealing_key,
+        keyring=keyring,
         listener_namespace=settings.listener_namespace,
         clock=clock,
         blobs=blobs,
@@ -160,6 +165,17 @@ def _wire(
 
     async def begin(term: Term) -> ListenerService:
         await _check_clock(ledger, clock, term)
+        rotation = KeyRotation(
+            store,
+            identity.wrapping,
+            ChainAnnouncer(ledger, reader, roots, identity.signer),
+            term,
+            clock,
+            owner={"cluster": to_hex(roots.cluster), "executor": to_hex(identity.signer.address)},
+            period_s=settings.keys.rotation_s,
+            keyring=keyring,
+        )
+        await rotation.prepare()
         return ListenerService(
             term=term,
             source=open_source(
@@ -177,6 +193,7 @@ def _wire(
             concurrency=settings.concurrency,
             drain_s=settings.drain_ms / 1000,
             clock=clock,
+            chores=(rotation.run,),
         )
 
     leadership = Leadership(
@@ -189,7 +206,7 @@ def _wire(
         on_standby=lambda: ready.say(leading=False),
     )
     replica = Replica(leadership, begin, settings.resume_after_checkpoint)
-    return Listener(replica, ledger, executor, (lead_leases, claim_leases), blobs)
+    return Listener(replica, ledger, executor, (lead_leases, claim_leases, store), blobs)
 
 
 def _wanted(identity: ListenerIdentity, cluster: ClusterState) -> Wanted:
@@ -230,14 +247,5 @@ def _check_cluster(cluster: ClusterState, settings: ListenerSettings, identity: 
     if registered is None:
         raise ConfigurationError(
             f"the executor {to_hex(address)} is not registered in the cluster: "
-            "run `daas executor add`, or use the right DAAS_EXECUTOR_KEY_FILE"
-        )
-    try:
-        announced = announced_key(registered, identity.roots)
-    except UntrustedKeyError as error:
-        raise ConfigurationError(f"no gateway would seal for this listener: {error}") from error
-    if announced.to_bytes() != identity.sealing_key.public_bytes():
-        raise ConfigurationError(
-            "the key in DAAS_SEALING_KEY_FILE is not the one announced on chain (generation "
-            f"{registered.generation}), so no request could be opened: run `daas executor rotate`"
+            "run `daas executor add`, or use the right DAAS_EXECUTOR_KEY_FILE or DAAS_SIGNING_KMS_KEY_ID"
         )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
 
@@ -59,6 +59,9 @@ class ListenerService:
     drain_s: float
     clock: BoundedClock
     counts: Counts = field(default_factory=Tally)
+    chores: Sequence[Callable[[], Coroutine[None, None, None]]] = ()
+    """What else goes on during the term; one that ends, ends the term's work."""
+
     _turns: Turns = field(default_factory=Turns)
     _frontier: Frontier = field(default_factory=Frontier)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -81,6 +84,7 @@ class ListenerService:
         running = [
             asyncio.create_task(self._work(watermark)),
             asyncio.create_task(removal.run()),
+            *(asyncio.create_task(chore()) for chore in self.chores),
             asyncio.create_task(_until(stop)),
         ]
         try:

@@ -5,21 +5,21 @@ Every `ConfigurationError` is one sentence that names the variable.
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from k3s_daas.errors import ConfigurationError, SealedDataError
+from k3s_daas.errors import ConfigurationError
 from k3s_daas.ids import to_hex
 from k3s_daas.roots import TrustRoots
-from k3s_daas.sealing import SealingPrivateKey
 from k3s_daas.sui.endpoints import SuiEndpoints, endpoints_from_environment
-from k3s_daas.sui.signers import FileSigner
+from k3s_daas.sui.signers import TransactionSigner
 from listener_service.blobs import LOOPBACK, BlobPlaces
 from listener_service.event_source import WebSocketEndpoints, websockets_from_environment
+from listener_service.keys.opening import open_keys
+from listener_service.keys.settings import KeySettings, key_settings_from_environment
+from listener_service.keys.wrapping import KeyWrapping
 
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 _BLOB_HOST = re.compile(
@@ -41,11 +41,10 @@ class ListenerSettings:
     """DAAS_SUI_ENDPOINTS and DAAS_QUORUM, or DAAS_SUI_ENDPOINT and DAAS_SINGLE_ENDPOINT: who is asked about
     the chain, and how many must agree. One foreign endpoint could lie about the state of seals."""
 
-    executor_key_file: Path
-    """DAAS_EXECUTOR_KEY_FILE: the Sui key that signs answers."""
-
-    sealing_key_file: Path
-    """DAAS_SEALING_KEY_FILE: the HPKE private key that opens requests, in hex."""
+    keys: KeySettings
+    """DAAS_SIGNING_KMS_KEY_ID or DAAS_EXECUTOR_KEY_FILE, DAAS_WRAPPING_KMS_KEY_ID or
+    DAAS_KEY_PASSPHRASE_FILE, DAAS_KEY_ROTATION_SECONDS: the key that signs answers, and the care for those
+    that open requests."""
 
     kubeconfig: Path | None
     """KUBECONFIG: how to reach the API server; without it the pod's service account."""
@@ -97,12 +96,7 @@ class ListenerSettings:
             ),
             endpoints=endpoints,
             websockets=websockets_from_environment(environment, endpoints),
-            executor_key_file=Path(
-                read.required("DAAS_EXECUTOR_KEY_FILE", "the file with the executor's Sui key")
-            ),
-            sealing_key_file=Path(
-                read.required("DAAS_SEALING_KEY_FILE", "the file with the HPKE private key")
-            ),
+            keys=key_settings_from_environment(environment),
             kubeconfig=None if kubeconfig is None else Path(kubeconfig),
             listener_namespace=read.namespace("DAAS_LISTENER_NAMESPACE"),
             resume_after_checkpoint=read.optional_number("DAAS_RESUME_AFTER_CHECKPOINT", 0, 2**63 - 1),
@@ -193,45 +187,23 @@ def _blob_host(entry: str, *, plain: bool) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ListenerIdentity:
-    """Who this listener is: its keys, and the roots that know them."""
+    """Who this listener is: what signs, what wraps its sealing keys, and the roots that know it."""
 
     roots: TrustRoots
-    signer: FileSigner
-    sealing_key: SealingPrivateKey
+    signer: TransactionSigner
+    wrapping: KeyWrapping
 
     @classmethod
     def load(cls, settings: ListenerSettings) -> ListenerIdentity:
-        """Reads roots and keys, and refuses a signing key that is not pinned. Raises `ConfigurationError`.
-
-        Whether the sealing key is the announced one, the chain says at start.
+        """Reads roots and keys, and refuses a signing key that is not pinned. Raises `ConfigurationError`;
+        waits for a KMS that is away.
         """
         roots = TrustRoots.load(settings.trust_roots_file)
-        signer = FileSigner.load(settings.executor_key_file)
-        sealing_key = _load_sealing_key(settings.sealing_key_file)
-        if signer.address not in roots.executors:
+        opened = open_keys(settings.keys)
+        if opened.signer.address not in roots.executors:
             raise ConfigurationError(
-                f"DAAS_EXECUTOR_KEY_FILE belongs to {to_hex(signer.address)}, which is no executor in "
-                "DAAS_TRUST_ROOTS_FILE: add it there, or use the right key"
+                f"the signing key (DAAS_EXECUTOR_KEY_FILE or DAAS_SIGNING_KMS_KEY_ID) is that of "
+                f"{to_hex(opened.signer.address)}, which is no executor in DAAS_TRUST_ROOTS_FILE: add it "
+                "there, or use the right key"
             )
-        return cls(roots, signer, sealing_key)
-
-
-def _load_sealing_key(path: Path) -> SealingPrivateKey:
-    try:
-        # Mode and content of one descriptor: the file cannot be exchanged in between.
-        with path.open(encoding="ascii") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            text = file.read().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(
-            f"DAAS_SEALING_KEY_FILE {path} cannot be read ({type(error).__name__})"
-        ) from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise ConfigurationError(f"DAAS_SEALING_KEY_FILE {path} is open to other users: run chmod 600 on it")
-    try:
-        return SealingPrivateKey.from_private_bytes(bytes.fromhex(text))
-    except (ValueError, SealedDataError):
-        # Without the cause, which would quote the file's content.
-        raise ConfigurationError(
-            f"DAAS_SEALING_KEY_FILE {path} does not hold an HPKE private key in hex"
-        ) from None
+        return cls(roots, opened.signer, opened.wrapping)

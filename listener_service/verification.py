@@ -37,7 +37,13 @@ from k3s_daas.errors import (
 )
 from k3s_daas.payload import join, payload_hash
 from k3s_daas.roots import TrustRoots
-from k3s_daas.sealing import SealingPrivateKey, SealingPublicKey, request_body_info, request_info
+from k3s_daas.sealing import (
+    SealingPrivateKey,
+    SealingPublicKey,
+    key_id_of,
+    request_body_info,
+    request_info,
+)
 from k3s_daas.status import StatusError, from_error
 from k3s_daas.sui.ledger import ChainEvent, Ledger, SignedTransaction
 from listener_service import answers
@@ -45,6 +51,7 @@ from listener_service.authorised_call import authorised_command
 from listener_service.backoff import Backoff
 from listener_service.blobs import BlobClient
 from listener_service.clock import Clock, SystemClock
+from listener_service.keys.keyring import Keyring
 from listener_service.refusal import NotForUsError, RefusedCommandError, ReplyTo, UnbelievableError
 from listener_service.standing import check_standing, mismatch
 
@@ -91,7 +98,7 @@ class Verifier:
     reader: ContractReader
     roots: TrustRoots
     executor: bytes
-    sealing_key: SealingPrivateKey
+    keyring: Keyring
     listener_namespace: str
     clock: Clock = field(default_factory=SystemClock)
     blobs: BlobClient | None = None
@@ -130,7 +137,9 @@ class Verifier:
         if (seal.cluster, seal.role) != (requested.cluster, requested.role):
             raise UnbelievableError("wrong-seal", "cluster or role of the seal are not the event's")
         payload = _inline(requested, command)
-        envelope = self._open(requested, payload)
+        sealed = _sealed(requested, payload)
+        key = await self._key(requested, sealed)
+        envelope = _open(requested, sealed, key)
         reply_to = ReplyTo(
             requested.seal,
             requested.request_id,
@@ -142,7 +151,9 @@ class Verifier:
         attributes = self._attributes(requested, envelope, reply_to)
         verified = VerifiedCommand(requested, attributes, envelope, reply_to)
         self._check_standing(verified, state)
-        return verified if envelope.body_blob is None else await self._complete(verified, envelope.body_blob)
+        if envelope.body_blob is None:
+            return verified
+        return await self._complete(verified, envelope.body_blob, key)
 
     async def verify_again(self, command: VerifiedCommand) -> None:
         """For a command that had to wait: whether it may still run, as of now.
@@ -151,7 +162,9 @@ class Verifier:
         """
         self._check_standing(command, await self._state(command.requested))
 
-    async def _complete(self, command: VerifiedCommand, blob: BlobReference) -> VerifiedCommand:
+    async def _complete(
+        self, command: VerifiedCommand, blob: BlobReference, key: SealingPrivateKey
+    ) -> VerifiedCommand:
         """The command with its body from outside the chain; asked for only once all else is in order."""
         requested, reply_to = command.requested, command.reply_to
         if self.blobs is None:
@@ -160,9 +173,7 @@ class Verifier:
         info = request_body_info(requested.cluster, requested.seal, requested.request_id)
         try:
             sealed = await self.blobs.fetch(blob, timeout_s=min(left_s, _BLOB_PATIENCE_S))
-            body = await asyncio.to_thread(
-                open_body, self.sealing_key, sealed, info, limit=MAX_REQUEST_BODY_BYTES
-            )
+            body = await asyncio.to_thread(open_body, key, sealed, info, limit=MAX_REQUEST_BODY_BYTES)
         except (BlobError, SealedDataError, WireFormatError) as error:
             raise RefusedCommandError("body-blob", answers.body_not_read(error), reply_to) from error
         complete = replace(command, envelope=replace(command.envelope, body=body, body_blob=None))
@@ -200,23 +211,20 @@ class Verifier:
         except StatusError as status:
             raise RefusedCommandError("standing", status, command.reply_to) from status
 
-    def _open(self, requested: ApiRequested, payload: Sequence[bytes]) -> RequestEnvelope:
-        if payload_hash(payload) != requested.payload_hash:
-            raise UnbelievableError("wrong-hash", "the ciphertext does not have the event's hash")
+    async def _key(self, requested: ApiRequested, sealed: bytes) -> SealingPrivateKey:
+        """The key that the request is sealed for.
+
+        Raises `RefusedCommandError` if it is not held: who sealed for it is a pinned gateway, and may know
+        an older state of the chain. Nobody can open the request any more, so the answer is public.
+        """
         try:
-            sealed = join(payload)
-            if len(sealed) != requested.payload_size:
-                raise UnbelievableError("wrong-size", "the ciphertext does not have the event's size")
-            info = request_info(requested.cluster, requested.seal, requested.request_id)
-            envelope = RequestEnvelope.decode(self.sealing_key.open(sealed, info))
-            # What cannot be answered must not run: otherwise a gateway that is taken over could keep the
-            # outcome off the chain by a key that nothing can be sealed for.
-            SealingPublicKey.from_bytes(envelope.reply_key).seal(b"", info)
-            return envelope
+            key = await self.keyring.find(key_id_of(sealed))
         except SealedDataError as error:
             raise UnbelievableError("not-openable", str(error)) from error
-        except WireFormatError as error:
-            raise UnbelievableError("malformed-envelope", str(error)) from error
+        if key is not None:
+            return key
+        reply_to = ReplyTo(requested.seal, requested.request_id, None, requested.answer_by_ms)
+        raise RefusedCommandError("unknown-key", answers.key_not_held(), reply_to)
 
     def _attributes(
         self, requested: ApiRequested, envelope: RequestEnvelope, reply_to: ReplyTo
@@ -269,6 +277,33 @@ class Verifier:
                     ) from error
                 _log.warning("endpoint away during verification", extra={"error": str(error)})
                 await self.clock.sleep(backoff.next_delay_s())
+
+
+def _sealed(requested: ApiRequested, payload: Sequence[bytes]) -> bytes:
+    """The ciphertext, as large and with the hash that the event says."""
+    if payload_hash(payload) != requested.payload_hash:
+        raise UnbelievableError("wrong-hash", "the ciphertext does not have the event's hash")
+    try:
+        sealed = join(payload)
+    except WireFormatError as error:
+        raise UnbelievableError("malformed-envelope", str(error)) from error
+    if len(sealed) != requested.payload_size:
+        raise UnbelievableError("wrong-size", "the ciphertext does not have the event's size")
+    return sealed
+
+
+def _open(requested: ApiRequested, sealed: bytes, key: SealingPrivateKey) -> RequestEnvelope:
+    info = request_info(requested.cluster, requested.seal, requested.request_id)
+    try:
+        envelope = RequestEnvelope.decode(key.open(sealed, info))
+        # What cannot be answered must not run: otherwise a gateway that is taken over could keep the
+        # outcome off the chain by a key that nothing can be sealed for.
+        SealingPublicKey.from_bytes(envelope.reply_key).seal(b"", info)
+        return envelope
+    except SealedDataError as error:
+        raise UnbelievableError("not-openable", str(error)) from error
+    except WireFormatError as error:
+        raise UnbelievableError("malformed-envelope", str(error)) from error
 
 
 def _inline(requested: ApiRequested, command: Command) -> Sequence[bytes]:

@@ -1,5 +1,5 @@
-"""A local AWS for the stack: moto's server with the DynamoDB table, the KMS key and the bucket that the
-gateway needs.
+"""A local AWS for the stack: moto's server with the DynamoDB table, the KMS keys and the bucket that
+gateway and listener need.
 
 What is real: the wire protocols (boto3 cannot tell the difference), conditional writes, the secp256k1
 signatures. What is simulated by moto: everything behind them. State is in memory and ends with the process,
@@ -107,6 +107,16 @@ def create_parking_key(client: KMSClient) -> str:
     """Create the KMS key (HMAC_256) that the secrets for parked requests derive from; returns its key id."""
     answer = client.create_key(
         KeySpec="HMAC_256", KeyUsage="GENERATE_VERIFY_MAC", Description="K3s-DaaS gateway, parked requests"
+    )
+    return answer["KeyMetadata"]["KeyId"]
+
+
+def create_wrapping_key(client: KMSClient) -> str:
+    """Create the symmetric KMS key that wraps the listener's sealing keys; returns its key id."""
+    answer = client.create_key(
+        KeySpec="SYMMETRIC_DEFAULT",
+        KeyUsage="ENCRYPT_DECRYPT",
+        Description="K3s-DaaS listener, sealing keys",
     )
     return answer["KeyMetadata"]["KeyId"]
 

@@ -27,6 +27,7 @@ _RBAC = "rbac.authorization.k8s.io"
 _PATHS = {
     "Namespace": "/api/v1/namespaces",
     "ServiceAccount": "/api/v1/namespaces/{namespace}/serviceaccounts",
+    "Secret": "/api/v1/namespaces/{namespace}/secrets",
     "Role": f"/apis/{_RBAC}/v1/namespaces/{{namespace}}/roles",
     "RoleBinding": f"/apis/{_RBAC}/v1/namespaces/{{namespace}}/rolebindings",
     "ClusterRole": f"/apis/{_RBAC}/v1/clusterroles",

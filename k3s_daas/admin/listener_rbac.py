@@ -44,6 +44,8 @@ def listener_manifests(
     return [
         _manifest("v1", "Namespace", namespace),
         _manifest("v1", "ServiceAccount", SERVICE_ACCOUNT, namespace=namespace),
+        # Without data, so that applying it again takes nothing away: what is in it is the listener's.
+        _manifest("v1", "Secret", KEYS_SECRET, namespace=namespace),
         _own_objects(namespace),
         _own_objects_binding(namespace, account),
         impersonator(owners, bindings),

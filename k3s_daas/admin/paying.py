@@ -50,7 +50,9 @@ class Payer:
         builder = PtbBuilder()
         compose(builder)
         transaction = builder.build(self.address, gas=await self._gas())
-        outcome = await self._execute(transaction, self._signer.sign(transaction))
+        # A key in a KMS takes a while to sign.
+        signature = await asyncio.to_thread(self._signer.sign, transaction)
+        outcome = await self._execute(transaction, signature)
         if outcome.abort is not None:
             raise MoveAbortError(outcome.abort.module, outcome.abort.code, digest=outcome.digest)
         if not outcome.success:

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None, *, open_ledger: OpenLedger = gr
 
             return up(StackOptions.parsed(options))
         if "local" in options:
-            options.local(options.file)
+            options.local(options)
         elif "alone" in options:
             asyncio.run(options.alone(options, open_ledger))
         else:

@@ -16,7 +16,6 @@ from k3s_daas.cli import access_commands, cluster_commands, member_commands, pac
 from k3s_daas.cli.session import (
     DEPLOYMENT_VARIABLE,
     ENDPOINT_VARIABLE,
-    EXECUTOR_KEY_VARIABLE,
     KEY_VARIABLE,
     Session,
 )
@@ -147,22 +146,6 @@ def _members(commands: Any, act: argparse.ArgumentParser) -> None:
             member = _command(group, verb, f"{verb} {article} {kind}", [act], run)
             member.add_argument("address", type=_address)
             member.set_defaults(registered=registered)
-        if kind == "executor":
-            rotate = _command(
-                group, "rotate", "make and announce a new sealing key", [act], member_commands.run_rotate
-            )
-            rotate.add_argument(
-                "--executor-key",
-                type=Path,
-                default=os.environ.get(EXECUTOR_KEY_VARIABLE),
-                help=f"file of the executor's signing key, which signs and pays (${EXECUTOR_KEY_VARIABLE})",
-            )
-            rotate.add_argument(
-                "--sealing-key", type=Path, required=True, help="file for the new sealing key"
-            )
-            rotate.add_argument(
-                "--reuse", action="store_true", help="announce the key that the file holds already"
-            )
 
 
 def _access(commands: Any, look: argparse.ArgumentParser, act: argparse.ArgumentParser) -> None:
@@ -241,14 +224,26 @@ def _rbac(commands: Any) -> None:
 
 def _keys(commands: Any) -> None:
     key = _group(commands, "key", "signing keys in files")
-    for verb, run in (("generate", member_commands.run_key_generate), ("show", member_commands.run_key_show)):
-        what = (
-            "make a key file"
-            if verb == "generate"
-            else "print address and public key of a key file (or of a public key in DER or PEM)"
-        )
+    for verb, run, what in (
+        ("generate", member_commands.run_key_generate, "make a key file"),
+        ("encrypt", member_commands.run_key_encrypt, "put a plain key file's key under a passphrase"),
+        (
+            "show",
+            member_commands.run_key_show,
+            "print address and public key of a key file (or of a public key in DER or PEM)",
+        ),
+    ):
         parser = key.add_parser(verb, help=what, description=what)
         parser.add_argument("file", type=Path)
+        if verb == "encrypt":
+            parser.add_argument("target", type=Path, help="new file for the encrypted key")
+        if verb != "show":
+            parser.add_argument(
+                "--passphrase-file",
+                type=Path,
+                required=verb == "encrypt",
+                help="file with the passphrase that the key is encrypted under, for a listener",
+            )
         parser.set_defaults(local=run)
 
 

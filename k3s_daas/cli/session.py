@@ -20,7 +20,6 @@ from k3s_daas.sui.signers import FileSigner
 ENDPOINT_VARIABLE = "DAAS_SUI_ENDPOINT"
 KEY_VARIABLE = "DAAS_ADMIN_KEY_FILE"
 DEPLOYMENT_VARIABLE = "DAAS_DEPLOYMENT_FILE"
-EXECUTOR_KEY_VARIABLE = "DAAS_EXECUTOR_KEY_FILE"
 
 OpenLedger = Callable[[str], OperatorLedger]
 
@@ -48,12 +47,12 @@ class Session:
     def deployment(self) -> Deployment:
         return Deployment.load(self.deployment_file)
 
-    def payer(self, key: Path | None = None) -> Payer:
-        """Who signs and pays: the administrator's key, unless it is another one."""
-        return Payer(self.ledger, self.signer(key), budget=self.options.gas_budget)
+    def payer(self) -> Payer:
+        """Who signs and pays: the administrator's key."""
+        return Payer(self.ledger, self.signer(), budget=self.options.gas_budget)
 
-    def signer(self, key: Path | None = None) -> FileSigner:
-        path = key or self.options.key
+    def signer(self) -> FileSigner:
+        path = self.options.key
         if path is None:
             raise ConfigurationError(f"no key file was named: say --key FILE or set {KEY_VARIABLE}")
         return FileSigner.load(Path(path))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import stat
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from k3s_daas.errors import ConfigurationError, WireFormatError
+from k3s_daas.passphrase import read_private_file
 from k3s_daas.sui.digests import address_of, personal_message_digest, signing_digest
 
 ED25519_FLAG = 0x00
@@ -26,10 +26,11 @@ SECP256K1_FLAG = 0x01
 SECP256R1_FLAG = 0x02
 
 SIGNATURE_BYTES = 64
-_ED25519_KEY_BYTES = 32
+SEED_BYTES = 32
+"""Of ed25519's private keys, and its public keys."""
 _COMPRESSED_POINT_BYTES = 33
 _KEY_BYTES = {
-    ED25519_FLAG: _ED25519_KEY_BYTES,
+    ED25519_FLAG: SEED_BYTES,
     SECP256K1_FLAG: _COMPRESSED_POINT_BYTES,
     SECP256R1_FLAG: _COMPRESSED_POINT_BYTES,
 }
@@ -38,7 +39,6 @@ _CURVES: dict[int, ec.EllipticCurve] = {SECP256K1_FLAG: ec.SECP256K1(), SECP256R
 SECP256K1_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 SECP256R1_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _ORDERS = {SECP256K1_FLAG: SECP256K1_ORDER, SECP256R1_FLAG: SECP256R1_ORDER}
-_OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 class TransactionSigner(Protocol):
@@ -80,7 +80,7 @@ class FileSigner:
     @classmethod
     def generate(cls, path: Path) -> FileSigner:
         """Makes a new key in a new file that only its owner may read. Raises `FileExistsError`."""
-        seed = secrets.token_bytes(_ED25519_KEY_BYTES)
+        seed = secrets.token_bytes(SEED_BYTES)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(seed.hex() + "\n")
@@ -89,25 +89,21 @@ class FileSigner:
     @classmethod
     def load(cls, path: Path) -> FileSigner:
         """Reads a key file. Raises `ConfigurationError` if it is missing, malformed or readable by others."""
-        try:
-            # Mode and content of one descriptor: the file cannot be exchanged in between.
-            with path.open("rb") as file:
-                mode = os.fstat(file.fileno()).st_mode
-                text = file.read(256)
-        except OSError as error:
-            raise ConfigurationError(f"cannot read the signing key file {path}: {error.strerror}") from error
-        if mode & _OPEN_TO_OTHERS:
-            raise ConfigurationError(
-                f"the signing key file {path} is open to other users: run chmod 600 on it"
-            )
+        seed = cls.read_seed(path)
+        return cls(Ed25519PrivateKey.from_private_bytes(seed))
+
+    @staticmethod
+    def read_seed(path: Path) -> bytes:
+        """The 32 secret bytes of such a file. Raises as `load`."""
+        text = read_private_file(path, "the signing key file")
         try:
             seed = bytes.fromhex(text.decode("ascii").strip())
         except ValueError:
             seed = b""
-        if len(seed) != _ED25519_KEY_BYTES:
+        if len(seed) != SEED_BYTES:
             # `from None`: the cause would quote the file's content.
             raise ConfigurationError(f"the signing key file {path} must hold 64 hex digits") from None
-        return cls(Ed25519PrivateKey.from_private_bytes(seed))
+        return seed
 
     @property
     def address(self) -> bytes:

@@ -20,7 +20,10 @@ from tests.unit.scripted_leases import ScriptedLeases
 _NO_BODY = frozenset({204, 304})
 NAMESPACE = "daas-system"
 """The listener's own."""
-_LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
+_OWN = (
+    f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases",
+    f"/api/v1/namespaces/{NAMESPACE}/secrets/",
+)
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,14 @@ class WireReply:
 
 
 class WireServer:
-    """`requests` is everything that came; `answer` decides on each reply, in the connection's thread."""
+    """`requests` is everything that came; `answer` decides on each reply, in the connection's
+    thread. `own` are the listener's objects."""
 
     def __init__(self, port: int) -> None:
         self.port = port
         self.requests: list[WireRequest] = []
         self.answer: Callable[[WireRequest], WireReply] = lambda _: WireReply()
-        self._leases = ScriptedLeases()
+        self.own = ScriptedLeases()
 
     def serve(self, lines: BufferedIOBase, out: BufferedIOBase) -> bool:
         """One request and its reply; whether there was one."""
@@ -68,7 +72,7 @@ class WireServer:
         [length] = request.values("Content-Length") or ["0"]
         assert not request.values("Transfer-Encoding"), "the listener knows how long its bodies are"
         request = WireRequest(method, target, headers, lines.read(int(length)))
-        reply = self._about_leases(request)
+        reply = self._about_own(request)
         if reply is None:
             self.requests.append(request)
             reply = self.answer(request)
@@ -76,12 +80,12 @@ class WireServer:
         out.flush()
         return True
 
-    def _about_leases(self, request: WireRequest) -> WireReply | None:
+    def _about_own(self, request: WireRequest) -> WireReply | None:
         """The reply to what the listener asks in its own name; None for all that it asks for others."""
-        if request.values("Impersonate-User") or not request.target.startswith(_LEASES):
+        if request.values("Impersonate-User") or not request.target.startswith(_OWN):
             return None
         seen = SeenRequest(request.method, request.target, list(request.headers), request.body)
-        reply = self._leases.reply(seen)
+        reply = self.own.reply(seen)
         assert reply is not None
         # The API server's clock is the listener's.
         headers = (("Content-Type", "application/json"), ("Date", formatdate(usegmt=True)))

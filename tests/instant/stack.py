@@ -43,6 +43,7 @@ from k3s_daas.sui.ledger import Ledger
 from k3s_daas.sui.quorum_members import ReportDissent, log_dissent
 from k3s_daas.sui.signers import FileSigner
 from listener_service.assembly import Listener, assemble
+from listener_service.keys.settings import KeySettings
 from listener_service.logs import JsonFormatter
 from listener_service.settings import ListenerIdentity, ListenerSettings
 from tests.instant.api_server import NAMESPACE, WireServer, wire_server
@@ -61,6 +62,7 @@ from tests.unit.contract_world import (
     cluster_state,
     seal_state,
 )
+from tests.unit.memory_keys import hold
 
 API_SERVER_TOKEN = "the-listeners-own-credential"
 _ENDPOINTS = SuiEndpoints(("http://127.0.0.1:1",))
@@ -202,12 +204,13 @@ class InstantStack:
         settings = ListenerSettings(
             trust_roots_file=Path("unused"),
             endpoints=_ENDPOINTS,
-            executor_key_file=Path("unused"),
-            sealing_key_file=Path("unused"),
+            keys=KeySettings(),
             kubeconfig=_kubeconfig(directory, self.api.port),
             listener_namespace=NAMESPACE,
         )
-        identity = ListenerIdentity(self.roots, self.executor, self.sealing_key)
+        now_ms, executor = time.time_ns() // 1_000_000, self.executor.address
+        wrapping = hold(self.api.own.secret, self.roots, executor, self.sealing_key, now_ms)
+        identity = ListenerIdentity(self.roots, self.executor, wrapping)
         live = asyncio.Event()
         listener = await assemble(settings, identity, on_ready=lambda _: live.set(), ledger=self.ledger)
         self._running = asyncio.create_task(listener.run(self._stop))

@@ -89,6 +89,7 @@ class Answering:
 
     async def _answer(self, wallet: Wallet, requested: ApiRequested, sealed: bytes) -> None:
         names = (requested.cluster, requested.seal, requested.request_id)
+        assert self.services.sealing is not None
         request = RequestEnvelope.decode(self.services.sealing.open(sealed, request_info(*names)))
         self.ran.append((request.method, request.path))
         headers = (("Content-Type", "application/json"),)

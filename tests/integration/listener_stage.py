@@ -28,6 +28,7 @@ from infra.local.stack.kubeconfigs import token_kubeconfig
 from infra.local.stack.stack import compiled_contract
 from infra.local.sui.rpc.port import Port
 from infra.local.sui.server import LocalSui
+from k3s_daas.admin.files import write_new_secret
 from k3s_daas.attributes import parse_attributes
 from k3s_daas.bearer import mint
 from k3s_daas.cli.holder import Holder
@@ -43,6 +44,8 @@ from k3s_daas.payload import join, split
 from k3s_daas.sealing import SealingPrivateKey, request_info, response_info
 from k3s_daas.sui.grpc import GrpcLedger
 from k3s_daas.sui.transactions import AddressBalanceGas, PtbBuilder
+from listener_service.keys.secret import SECRET_NAME
+from tests.integration.held_keys import PASSPHRASE, hold, secret_store
 
 ADMIN_TOKEN = "administrator"
 JSON = (("Accept", "application/json"), ("Content-Type", "application/json"))
@@ -179,6 +182,12 @@ class Stage:
         """`submit`, then `answer`."""
         return await self.answer(await self.submit(method, path, query, **options))
 
+    def keys_secret(self) -> dict[str, Any]:
+        """The Secret with the sealing keys, as it is stored."""
+        found = self.cluster.store.get(("", "secrets"), LISTENER_NAMESPACE, SECRET_NAME)
+        assert found is not None
+        return dict(found)
+
     def environment(self, **changes: str) -> dict[str, str]:
         keys = self.directory / "keys"
         clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
@@ -188,7 +197,8 @@ class Stage:
             "DAAS_SUI_ENDPOINT": f"http://127.0.0.1:{self.sui.grpc_ports[0]}",
             "DAAS_SINGLE_ENDPOINT": "development",
             "DAAS_EXECUTOR_KEY_FILE": str(keys / "executor.key"),
-            "DAAS_SEALING_KEY_FILE": str(keys / "executor.sealing"),
+            "DAAS_PLAIN_EXECUTOR_KEY": "development",
+            "DAAS_KEY_PASSPHRASE_FILE": str(keys / "passphrase"),
             "DAAS_LISTENER_NAMESPACE": LISTENER_NAMESPACE,
             "KUBECONFIG": str(self.kubeconfig),
             **changes,
@@ -279,14 +289,13 @@ async def stage(directory: Path, *, ports: int = 2) -> AsyncGenerator[Stage, Non
         admin.write_text(token_kubeconfig(entry, "admin", ADMIN_TOKEN))
         async with LocalSui(finality_ms=20, checkpoint_ms=20, ports=ports) as sui:
             ledger = GrpcLedger(f"http://127.0.0.1:{sui.grpc_ports[-1]}")
+            sealing = SealingPrivateKey.generate()
             services = Services(
                 gateway=key_file(keys / "gateway.key"),
                 executor=key_file(keys / "executor.key"),
-                sealing=SealingPrivateKey.generate(),
+                sealing=sealing,
             )
-            sealing_file = keys / "executor.sealing"
-            sealing_file.touch(mode=0o600)
-            sealing_file.write_text(services.sealing.private_bytes().hex())
+            write_new_secret(keys / "passphrase", PASSPHRASE.decode())
             try:
                 bootstrap = Bootstrap(ledger, keys, services, f"http://127.0.0.1:{sui.faucet_port}")
                 chain = await bootstrap.run(compiled_contract(), now_ms)
@@ -295,6 +304,10 @@ async def stage(directory: Path, *, ports: int = 2) -> AsyncGenerator[Stage, Non
                 kubeconfig = await asyncio.to_thread(
                     prepare_cluster, admin, LISTENER_NAMESPACE, owners, directory / "listener.kubeconfig"
                 )
+                executor = services.executor.address
+                store = secret_store(kubeconfig, LISTENER_NAMESPACE, chain.roots, executor)
+                await hold(store, chain.roots, executor, sealing, now_ms())
+                store.close()
                 reader = ContractReader(ledger, chain.roots)
                 yield Stage(sui, ledger, reader, services, chain, cluster, kubeconfig, directory)
             finally:

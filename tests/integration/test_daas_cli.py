@@ -16,7 +16,9 @@ from infra.local.stack.stack import compiled_contract
 from infra.local.sui.compiler import compile_sources, read_sources
 from infra.local.sui.server import LocalSui
 from k3s_daas.admin.deployment import Deployment
+from k3s_daas.admin.paying import Payer
 from k3s_daas.cli.daas import main
+from k3s_daas.contract.announcing import Announcement
 from k3s_daas.contract.keys import announced_key
 from k3s_daas.contract.objects import ClusterState
 from k3s_daas.contract.reader import ContractReader
@@ -243,13 +245,6 @@ async def test_without_a_terminal_nothing_happens_unasked(served: Desk) -> None:
 
 async def test_members_keys_and_pins(served: Desk) -> None:
     executor, gateway = await served.key("executor"), await served.key("gateway", funded=False)
-    rotate = ("executor", "rotate", "--executor-key", str(served.file("executor.key")), "--yes")
-    first, second = served.file("sealing-1.key"), served.file("sealing-2.key")
-
-    said = await served.run(*rotate, "--sealing-key", str(first), code=1)
-    assert "daas executor add" in said
-    assert not first.exists()
-
     await served.run("executor", "add", to_hex(executor.address), "--yes")
     await served.run("gateway", "add", to_hex(gateway.address), "--yes")
     assert "nothing to do" in await served.run("gateway", "add", to_hex(gateway.address), "--yes")
@@ -269,17 +264,20 @@ async def test_members_keys_and_pins(served: Desk) -> None:
     assert "nothing to do" in await served.run(*pins, "--executor", keys["executor"][0])
     roots = TrustRoots.load(roots_file)
 
-    for generation, path in ((1, first), (2, second)):
-        await served.run(*rotate, "--sealing-key", str(path))
-        state = (await served.cluster()).executors[executor.address]
-        private = SealingPrivateKey.from_private_bytes(bytes.fromhex(path.read_text().strip()))
-        assert state.generation == generation
-        assert path.stat().st_mode & 0o077 == 0
-        assert announced_key(state, roots).to_bytes() == private.public_bytes()
-    assert "generation 2, sealing key" in await served.run("cluster", "show")
-    assert "--reuse" in await served.run(*rotate, "--sealing-key", str(second), code=1)
-    assert "already" in await served.run(*rotate, "--sealing-key", str(second), "--reuse")
-    assert (await served.cluster()).executors[executor.address].generation == 2
+    private = SealingPrivateKey.generate()
+    state = await served.cluster()
+    announcement = Announcement.following(state, executor.address)
+    signature = announcement.signature(state, executor, private.public_key)
+    package = served.deployment().package_latest
+    await Payer(served.ledger, executor).run(
+        lambda builder: announcement.add_to(
+            builder, package, state, key=private.public_key, signature=signature
+        )
+    )
+    announced = (await served.cluster()).executors[executor.address]
+    assert announced.generation == 1
+    assert announced_key(announced, roots).to_bytes() == private.public_bytes()
+    assert "generation 1, sealing key" in await served.run("cluster", "show")
 
     await served.run("gateway", "remove", to_hex(gateway.address), "--yes")
     assert gateway.address not in (await served.cluster()).gateways

@@ -19,11 +19,11 @@ import pytest_asyncio
 from infra.local.kube.decoding import WriteOptions
 from infra.local.stack.chain import LISTENER_NAMESPACE
 from infra.local.stack.kubeconfigs import token_kubeconfig
+from k3s_daas.admin.files import write_new_secret
 from k3s_daas.contract.attributes import OnChainAttributes
 from k3s_daas.contract.calls import PayloadReference
 from k3s_daas.envelope import ResponseEnvelope
 from k3s_daas.ids import request_id_text, to_hex
-from k3s_daas.sealing import SealingPrivateKey
 from k3s_daas.sui.grpc import GrpcLedger
 from listener_service.refusal import ReplyTo
 from listener_service.responder import Responder
@@ -212,23 +212,23 @@ async def test_a_body_that_is_kept_elsewhere_is_answered_501_on_chain(chain: Sta
     assert not stored(chain, "elsewhere")
 
 
-async def test_a_sealing_key_that_was_not_announced_ends_the_start(chain: Stage, tmp_path: Path) -> None:
-    other = tmp_path / "other.sealing"
-    other.touch(mode=0o600)
-    other.write_text(SealingPrivateKey.generate().private_bytes().hex())
+async def test_another_passphrase_ends_the_start(chain: Stage, tmp_path: Path) -> None:
+    other = tmp_path / "passphrase"
+    write_new_secret(other, "not the one it was written with")
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "listener_service",
-        env=chain.environment(DAAS_SEALING_KEY_FILE=str(other)),
+        env=chain.environment(DAAS_KEY_PASSPHRASE_FILE=str(other)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     out, err = await asyncio.wait_for(process.communicate(), 30)
     assert (process.returncode, out) == (1, b"")
     sentence = err.decode().splitlines()[-1]
-    assert sentence.startswith("listener: the key in DAAS_SEALING_KEY_FILE is not the one announced on chain")
-    assert "daas executor rotate" in sentence
+    assert sentence.startswith("listener: the sealing key ")
+    assert "cannot be opened" in sentence
+    assert "passphrase" in sentence
 
 
 async def test_a_killed_listener_leaves_outcome_unknown_and_its_successor_runs_nothing_twice(
@@ -319,6 +319,7 @@ async def test_sigterm_does_not_wait_for_an_api_server_that_hangs(chain: Stage, 
     hanging, released = threading.Event(), threading.Event()
 
     leases = ScriptedLeases()
+    leases.secret = chain.keys_secret()
 
     def hang(request: SeenRequest) -> ScriptedReply:
         if (reply := leases.reply(request)) is not None:

@@ -14,6 +14,7 @@ from listener_service.api_server import ApiServer
 from listener_service.claims import Claims
 from listener_service.event_source import LedgerEventSource, ReplayPlan
 from listener_service.executor import Executor
+from listener_service.keys.keyring import Keyring
 from listener_service.leadership import Leadership, Term
 from listener_service.replica import Replica
 from listener_service.responder import Responder
@@ -78,7 +79,7 @@ async def listener(
                     reader=reader,
                     roots=world.roots,
                     executor=world.executor.address,
-                    sealing_key=world.sealing_key,
+                    keyring=Keyring.of([world.sealing_key]),
                     listener_namespace=NAMESPACE,
                     clock=world.clock,
                 ),

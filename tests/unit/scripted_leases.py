@@ -1,4 +1,5 @@
-"""Leases for a scripted API server: what a listener needs to lead and to claim, and nothing more."""
+"""Leases and the Secret for a scripted API server: what a listener needs to lead, to claim and to open
+requests, and nothing more."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ class ScriptedLeases:
 
     def __init__(self) -> None:
         self.stored: dict[str, dict[str, Any]] = {}
+        self.secret: dict[str, Any] = {"metadata": {"name": "daas-listener-keys", "resourceVersion": "1"}}
         self._lock = threading.Lock()
 
     @property
@@ -24,7 +26,12 @@ class ScriptedLeases:
         return next((lease for name, lease in self.stored.items() if name.startswith("daas-listener-")), None)
 
     def reply(self, request: SeenRequest) -> ScriptedReply | None:
-        """None for what is not about Leases."""
+        """None for what is about neither."""
+        if request.target.endswith("/secrets/daas-listener-keys"):
+            with self._lock:
+                if request.method == "PUT":
+                    self.secret = json.loads(request.body)
+                return ScriptedReply(body=json.dumps(self.secret).encode())
         if "/leases" not in request.target:
             return None
         if "labelSelector" in request.target:

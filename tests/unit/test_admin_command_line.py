@@ -29,7 +29,6 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "DAAS_SUI_ENDPOINT",
         "DAAS_ADMIN_KEY_FILE",
         "DAAS_DEPLOYMENT_FILE",
-        "DAAS_EXECUTOR_KEY_FILE",
     ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)

@@ -23,7 +23,7 @@ from k3s_daas.admin.clusters import (
 )
 from k3s_daas.admin.deployment import Deployment
 from k3s_daas.admin.grants import list_grants, plan_grant, plan_grant_removal
-from k3s_daas.admin.members import Announcement, plan_executor, plan_gateway
+from k3s_daas.admin.members import plan_executor, plan_gateway
 from k3s_daas.admin.paying import Payer
 from k3s_daas.admin.policy_file import DEFAULT_POLICY
 from k3s_daas.admin.publishing import IncompatibleUpgradeError, PackageCode, plan_upgrade
@@ -31,6 +31,7 @@ from k3s_daas.admin.report import announcement_fault
 from k3s_daas.admin.roles import plan_roles
 from k3s_daas.admin.trust import move_latest, parse_public_key, pin, unpinned
 from k3s_daas.bcs import Writer
+from k3s_daas.contract.announcing import Announcement
 from k3s_daas.contract.arguments import SharedRef
 from k3s_daas.contract.calls import Duty
 from k3s_daas.contract.keys import announcement

@@ -29,6 +29,7 @@ from k3s_daas.payload import split
 from k3s_daas.sealing import SealingPublicKey, request_body_info, request_info, response_body_info
 from k3s_daas.sui.transactions import decode_transaction
 from listener_service.blobs import BlobClient, BlobRefusedError, BlobTooLargeError
+from listener_service.keys.keyring import Keyring
 from listener_service.refusal import RefusedCommandError
 from listener_service.responder import Responder
 from listener_service.verification import Verifier
@@ -237,7 +238,7 @@ class ListenerScene:
             reader=ContractReader(self.world.ledger, self.world.roots),
             roots=self.world.roots,
             executor=self.world.executor.address,
-            sealing_key=self.world.sealing_key,
+            keyring=Keyring.of([self.world.sealing_key]),
             listener_namespace=listener_world.NAMESPACE,
             clock=self.world.clock,
             blobs=client,

@@ -9,16 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from k3s_daas.contract.objects import ExecutorState
 from k3s_daas.errors import ConfigurationError
-from k3s_daas.sealing import SealingPrivateKey
 from k3s_daas.sui.endpoints import SuiEndpoints
 from listener_service.assembly import Listener, assemble
 from listener_service.clock import ClusterClock
+from listener_service.keys.settings import KeySettings
 from listener_service.leadership import WATERMARK, lease_name
 from listener_service.settings import ListenerIdentity, ListenerSettings
-from tests.unit.contract_world import announced
 from tests.unit.listener_world import NAMESPACE, NOW_MS, World, until
+from tests.unit.memory_keys import MemoryWrapping, hold
 from tests.unit.scripted_api_server import ScriptedApiServer, ScriptedReply, scripted_api_server
 from tests.unit.scripted_leases import ScriptedLeases
 
@@ -53,15 +52,24 @@ contexts: [{{name: test, context: {{cluster: test, user: test}}}}]
     return ListenerSettings(
         trust_roots_file=tmp_path / "roots.json",
         endpoints=SuiEndpoints(("http://127.0.0.1:9",)),
-        executor_key_file=tmp_path / "executor.key",
-        sealing_key_file=tmp_path / "sealing.key",
+        keys=KeySettings(),
         kubeconfig=kubeconfig,
         listener_namespace=NAMESPACE,
     )
 
 
-async def assembled(world: World, settings: ListenerSettings, ready: list[object] | None = None) -> Listener:
-    identity = ListenerIdentity(world.roots, world.executor, world.sealing_key)
+def held(world: World, leases: ScriptedLeases) -> MemoryWrapping:
+    """With the world's sealing key in the Secret."""
+    return hold(leases.secret, world.roots, world.executor.address, world.sealing_key, NOW_MS)
+
+
+async def assembled(
+    world: World,
+    settings: ListenerSettings,
+    ready: list[object] | None = None,
+    wrapping: MemoryWrapping | None = None,
+) -> Listener:
+    identity = ListenerIdentity(world.roots, world.executor, wrapping or MemoryWrapping())
     announce: Callable[[object], None] = (ready if ready is not None else []).append
     return await assemble(settings, identity, on_ready=announce, ledger=world.ledger, clock=ClusterClock())
 
@@ -70,7 +78,7 @@ async def test_a_listener_announces_itself_once_and_works(
     settings: ListenerSettings, api: ScriptedApiServer, leases: ScriptedLeases
 ) -> None:
     world, ready, stop = World(), list[object](), asyncio.Event()
-    listener = await assembled(world, settings, ready)
+    listener = await assembled(world, settings, ready, held(world, leases))
     running = asyncio.create_task(listener.run(stop))
     await until(lambda: len(ready) == 1)
     requested, event = world.command()
@@ -82,7 +90,7 @@ async def test_a_listener_announces_itself_once_and_works(
     await running
     await listener.close()
     assert len(ready) == 1
-    assert len([seen for seen in api.seen if "/leases" not in seen.target]) == 1
+    assert len([seen for seen in api.seen if "/daas-system/" not in seen.target]) == 1
     assert leases.lead is not None
     assert leases.lead["spec"]["holderIdentity"] == ""
     assert int(leases.lead["metadata"]["annotations"][WATERMARK]) <= world.ledger.checkpoint
@@ -98,20 +106,6 @@ REFUSALS: dict[str, tuple[Callable[[World], None], str]] = {
     "an executor that is not registered": (
         lambda world: setattr(world, "executor", world.gateway),
         "not registered",
-    ),
-    "a key that was not announced": (
-        lambda world: setattr(world, "sealing_key", SealingPrivateKey.generate()),
-        "daas executor rotate",
-    ),
-    "an executor without a key": (
-        lambda world: world.set_cluster(executors=[ExecutorState(world.executor.address, b"", 0, b"")]),
-        "daas executor rotate",
-    ),
-    "an announcement that somebody else signed": (
-        lambda world: world.set_cluster(
-            executors=[replace(announced(world.gateway, world.sealing_key), address=world.executor.address)]
-        ),
-        "does not count",
     ),
 }
 
@@ -196,7 +190,8 @@ async def test_an_operator_may_skip_forward_and_never_back(
         "spec": {"holderIdentity": ""},
     }
     world.ledger.checkpoint = 100
-    listener = await assembled(world, replace(settings, resume_after_checkpoint=chosen), ready)
+    chosen_settings = replace(settings, resume_after_checkpoint=chosen)
+    listener = await assembled(world, chosen_settings, ready, held(world, leases))
     running = asyncio.create_task(listener.run(stop))
     await until(lambda: bool(ready))
     stop.set()

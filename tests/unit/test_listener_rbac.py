@@ -88,6 +88,7 @@ def test_manifests_are_applied_in_order_by_server_side_apply() -> None:
     assert [seen.target.partition("?")[0] for seen in api.seen] == [
         "/api/v1/namespaces/daas-system",
         "/api/v1/namespaces/daas-system/serviceaccounts/daas-listener",
+        "/api/v1/namespaces/daas-system/secrets/daas-listener-keys",
         "/apis/rbac.authorization.k8s.io/v1/namespaces/daas-system/roles/daas-listener-own-objects",
         "/apis/rbac.authorization.k8s.io/v1/namespaces/daas-system/rolebindings/daas-listener-own-objects",
         "/apis/rbac.authorization.k8s.io/v1/clusterroles/daas-listener-impersonator",

@@ -11,23 +11,27 @@ from pathlib import Path
 
 import pytest
 
+from k3s_daas.admin.files import write_new_secret
 from k3s_daas.errors import ConfigurationError
 from k3s_daas.roots import TrustRoots
+from k3s_daas.sui.key_files import encrypted_key, load_encrypted, new_seed
 from k3s_daas.sui.signers import FileSigner
 from listener_service.__main__ import main
 from listener_service.logs import JsonFormatter, request_id_var
 from listener_service.settings import ListenerIdentity, ListenerSettings
 from tests.unit.listener_world import World
 
+PASSPHRASE = "correct horse battery staple"
+
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """A complete, sound environment whose endpoint nobody serves."""
     world = World()
-    signer = FileSigner.generate(tmp_path / "executor.key")
+    write_new_secret(tmp_path / "passphrase", PASSPHRASE + "\n")
+    write_new_secret(tmp_path / "executor.key", encrypted_key(new_seed(), PASSPHRASE.encode()))
+    signer = load_encrypted(tmp_path / "executor.key", PASSPHRASE.encode())
     executors = {signer.address: signer.public_key}
-    (tmp_path / "sealing.key").touch(mode=0o600)
-    (tmp_path / "sealing.key").write_text(world.sealing_key.private_bytes().hex() + "\n")
     roots = world.roots
     TrustRoots(
         roots.chain_id,
@@ -43,7 +47,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "DAAS_SUI_ENDPOINT": "http://127.0.0.1:9",
         "DAAS_SINGLE_ENDPOINT": "development",
         "DAAS_EXECUTOR_KEY_FILE": str(tmp_path / "executor.key"),
-        "DAAS_SEALING_KEY_FILE": str(tmp_path / "sealing.key"),
+        "DAAS_KEY_PASSPHRASE_FILE": str(tmp_path / "passphrase"),
         "KUBECONFIG": str(tmp_path / "kubeconfig"),
         "DAAS_LISTENER_NAMESPACE": "daas-system",
     }
@@ -66,7 +70,11 @@ def test_a_complete_environment_is_read(environment: dict[str, str]) -> None:
         ("DAAS_SINGLE_ENDPOINT", None),
         ("DAAS_SINGLE_ENDPOINT", "yes"),
         ("DAAS_EXECUTOR_KEY_FILE", ""),
-        ("DAAS_SEALING_KEY_FILE", None),
+        ("DAAS_KEY_PASSPHRASE_FILE", None),
+        ("DAAS_SIGNING_KMS_KEY_ID", "alias/executor"),
+        ("DAAS_PLAIN_EXECUTOR_KEY", "yes"),
+        ("DAAS_KEY_ROTATION_SECONDS", "1"),
+        ("DAAS_KEY_ROTATION_SECONDS", "daily"),
         ("DAAS_LEASE_SECONDS", "1"),
         ("DAAS_LISTENER_NAMESPACE", "Not_A_Namespace"),
         ("DAAS_CONCURRENCY", "0"),
@@ -87,24 +95,38 @@ def test_a_wrong_variable_is_named(name: str, value: str | None, environment: di
 
 
 def test_a_signing_key_that_is_not_pinned_is_refused(environment: dict[str, str], tmp_path: Path) -> None:
-    FileSigner.generate(tmp_path / "other.key")
+    write_new_secret(tmp_path / "other.key", encrypted_key(new_seed(), PASSPHRASE.encode()))
     wrong = environment | {"DAAS_EXECUTOR_KEY_FILE": str(tmp_path / "other.key")}
     with pytest.raises(ConfigurationError, match="DAAS_EXECUTOR_KEY_FILE"):
         ListenerIdentity.load(ListenerSettings.from_environment(wrong))
 
 
-@pytest.mark.parametrize("content", ["", "zz", "00" * 16])
-def test_a_damaged_sealing_key_is_named_without_its_content(
-    content: str, environment: dict[str, str], tmp_path: Path
-) -> None:
-    (tmp_path / "sealing.key").write_text(content)
-    with pytest.raises(ConfigurationError, match="DAAS_SEALING_KEY_FILE") as caught:
-        ListenerIdentity.load(ListenerSettings.from_environment(environment))
-    assert caught.value.__cause__ is None
+def test_a_plain_key_is_for_development(environment: dict[str, str], tmp_path: Path) -> None:
+    FileSigner.generate(tmp_path / "plain.key")
+    plain = environment | {"DAAS_EXECUTOR_KEY_FILE": str(tmp_path / "plain.key")}
+    with pytest.raises(ConfigurationError, match="daas key encrypt"):
+        ListenerIdentity.load(ListenerSettings.from_environment(plain))
+    allowed = plain | {"DAAS_PLAIN_EXECUTOR_KEY": "development"}
+    with pytest.raises(ConfigurationError, match="is no executor"):
+        ListenerIdentity.load(ListenerSettings.from_environment(allowed))
 
 
-def test_a_sealing_key_that_others_can_read_is_refused(environment: dict[str, str], tmp_path: Path) -> None:
-    (tmp_path / "sealing.key").chmod(0o640)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"DAAS_EXECUTOR_KEY_FILE": ""},
+        {"DAAS_EXECUTOR_KEY_FILE": "", "DAAS_SIGNING_KMS_KEY_ID": "x", "DAAS_WRAPPING_KMS_KEY_ID": "y"},
+        {"DAAS_PLAIN_EXECUTOR_KEY": "development", "DAAS_WRAPPING_KMS_KEY_ID": "y"},
+        {"DAAS_KEY_PASSPHRASE_FILE": "", "DAAS_WRAPPING_KMS_KEY_ID": "y"},
+    ],
+)
+def test_each_key_comes_from_one_place(changes: dict[str, str], environment: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match=r"DAAS_.*KEY"):
+        ListenerSettings.from_environment(environment | changes)
+
+
+def test_a_passphrase_that_others_can_read_is_refused(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "passphrase").chmod(0o640)
     with pytest.raises(ConfigurationError, match="chmod 600"):
         ListenerIdentity.load(ListenerSettings.from_environment(environment))
 

@@ -94,7 +94,7 @@ def test_gateway_and_listener_read_the_same() -> None:
         "DAAS_PARKING_KEY_ID": "parking",
         "DAAS_EXECUTOR": "0x" + "ab" * 32,
         "DAAS_EXECUTOR_KEY_FILE": "executor.key",
-        "DAAS_SEALING_KEY_FILE": "sealing.key",
+        "DAAS_KEY_PASSPHRASE_FILE": "passphrase",
         "DAAS_LISTENER_NAMESPACE": "daas-system",
     }
     gateway, listener = settings_from_environment(environment), ListenerSettings.from_environment(environment)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +17,19 @@ from k3s_daas.admin.amounts import MIST_PER_SUI
 from k3s_daas.admin.changes import Change
 from k3s_daas.admin.clusters import DUTIES, create_cluster, plan_capability, with_issued
 from k3s_daas.admin.deployment import Deployment
+from k3s_daas.admin.files import write_new_secret
 from k3s_daas.admin.grants import plan_grant
-from k3s_daas.admin.members import Announcement, plan_executor, plan_gateway
+from k3s_daas.admin.members import plan_executor, plan_gateway
 from k3s_daas.admin.paying import Payer
 from k3s_daas.admin.publishing import PackageCode, publish
 from k3s_daas.admin.roles import plan_roles
 from k3s_daas.admin.trust import pin
+from k3s_daas.contract.announcing import Announcement
 from k3s_daas.contract.objects import ClusterState
+from k3s_daas.passphrase import read_passphrase
 from k3s_daas.roots import TrustRoots
-from k3s_daas.sealing import SealingPrivateKey, SealingPublicKey
+from k3s_daas.sealing import SealingPrivateKey
+from k3s_daas.sui.key_files import encrypted_key, load_encrypted, new_seed
 from k3s_daas.sui.ledger import OperatorLedger
 from k3s_daas.sui.signers import FileSigner, TransactionSigner
 from k3s_daas.sui.wallet import Wallet
@@ -41,11 +46,14 @@ GAS_SERVICE = 50 * MIST_PER_SUI
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The two services that sign transactions: the gateway's key (KMS), the executor's keys (files)."""
+    """The two services that sign transactions: the gateway's key (KMS), the executor's (an encrypted file).
+
+    `sealing` is announced at once, if there is one; a listener announces its own.
+    """
 
     gateway: TransactionSigner
-    executor: FileSigner
-    sealing: SealingPrivateKey
+    executor: TransactionSigner
+    sealing: SealingPrivateKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +169,14 @@ class Bootstrap:
 
     async def _announce(self, deployment: Deployment, cluster: ClusterState) -> None:
         """The executor's own transaction: the key that bodies are sealed for from now on."""
-        executor = self._services.executor
+        executor, sealing = self._services.executor, self._services.sealing
+        if sealing is None:
+            return
         announcement = Announcement.following(cluster, executor.address)
-        key = SealingPublicKey.from_bytes(self._services.sealing.public_bytes())
+        signature = announcement.signature(cluster, executor, sealing.public_key)
         await Payer(self._ledger, executor).run(
             lambda builder: announcement.add_to(
-                builder, deployment.package_latest, cluster, signer=executor, key=key
+                builder, deployment.package_latest, cluster, key=sealing.public_key, signature=signature
             )
         )
 
@@ -179,3 +189,13 @@ class Bootstrap:
 def key_file(path: Path) -> FileSigner:
     """The key at ``path``, generated if there is none: a funded address survives a restart of the stack."""
     return FileSigner.load(path) if path.exists() else FileSigner.generate(path)
+
+
+def encrypted_key_file(path: Path, passphrase_file: Path) -> FileSigner:
+    """The same for a key under a passphrase."""
+    if not passphrase_file.exists():
+        write_new_secret(passphrase_file, secrets.token_hex(32) + "\n")
+    passphrase = read_passphrase(passphrase_file)
+    if not path.exists():
+        write_new_secret(path, encrypted_key(new_seed(), passphrase))
+    return load_encrypted(path, passphrase)

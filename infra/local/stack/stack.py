@@ -15,7 +15,7 @@ from pathlib import Path
 
 from infra.local import aws
 from infra.local.certificates import LocalAuthority, ServerCertificate
-from infra.local.stack.chain import LISTENER_NAMESPACE, Bootstrap, Chain, Services, key_file
+from infra.local.stack.chain import LISTENER_NAMESPACE, Bootstrap, Chain, Services, encrypted_key_file
 from infra.local.stack.cluster import check_cluster, prepare_cluster
 from infra.local.stack.holders import demo_holders
 from infra.local.stack.kubeconfigs import holders_kubeconfig, token_kubeconfig
@@ -23,7 +23,6 @@ from infra.local.stack.options import StackOptions
 from infra.local.stack.processes import Part, StackError, Supervisor
 from infra.local.sui.compiler import CompiledPackage, CompileError, compile_package
 from k3s_daas.ids import to_hex
-from k3s_daas.sealing import SealingPrivateKey
 from k3s_daas.sui.grpc import GrpcLedger
 from k3s_daas.sui.kms import KmsSigner
 
@@ -108,12 +107,12 @@ class Stack:
         ledger_part = self._start_ledger()
         admin_kubeconfig = self._start_kubernetes(authority)
         aws_url = str(aws_part.wait_ready(START_TIMEOUT_S)["url"])
+        kms = aws.kms_client(aws_url)
         key_id, parking_key_id = _prepare_aws(aws_url)
         sui = self._sui_ports(ledger_part)
         services = Services(
-            gateway=KmsSigner(aws.kms_client(aws_url), key_id),
-            executor=key_file(self._keys / "executor.key"),
-            sealing=SealingPrivateKey.generate(),
+            gateway=KmsSigner(kms, key_id),
+            executor=encrypted_key_file(self._keys / "executor.key", self._keys / "executor.passphrase"),
         )
         self._say("publishing the contract, creating the cluster, staking, opening sessions")
         chain = asyncio.run(self._set_up_chain(sui.grpc, services, sui.faucet, package))
@@ -128,7 +127,9 @@ class Stack:
             self._state / "listener.kubeconfig",
         )
         wiring = Wiring(sui.grpc, roots, services)
-        listener = self._start_listener(wiring, sui.websocket, listener_kubeconfig, aws_url)
+        listener = self._start_listener(
+            wiring, sui.websocket, listener_kubeconfig, aws_url, aws.create_wrapping_key(kms)
+        )
         gateway = self._start_gateway(
             port, wiring, authority.issue("gateway"), aws_url, (key_id, parking_key_id)
         )
@@ -244,21 +245,20 @@ class Stack:
             await ledger.close()
 
     def _start_listener(
-        self, wiring: Wiring, websocket: str | None, kubeconfig: Path, blobs_url: str
+        self, wiring: Wiring, websocket: str | None, kubeconfig: Path, aws_url: str, wrapping_key_id: str
     ) -> Part:
-        sealing = self._keys / "executor.sealing"
-        sealing.touch(mode=0o600)
-        sealing.write_text(wiring.services.sealing.private_bytes().hex() + "\n")
         return self._start(
             "listener",
             "listener_service",
             **wiring.environment(),
+            **aws.client_environment(aws_url),
             DAAS_EVENT_SOURCE=self._options.event_source,
             DAAS_SUI_WEBSOCKET_URL=websocket or "",
             DAAS_EXECUTOR_KEY_FILE=str(self._keys / "executor.key"),
-            DAAS_SEALING_KEY_FILE=str(sealing),
+            DAAS_KEY_PASSPHRASE_FILE=str(self._keys / "executor.passphrase"),
+            DAAS_WRAPPING_KMS_KEY_ID=wrapping_key_id,
             DAAS_LISTENER_NAMESPACE=LISTENER_NAMESPACE,
-            DAAS_BLOB_HOSTS=blobs_url.removeprefix("http://"),
+            DAAS_BLOB_HOSTS=aws_url.removeprefix("http://"),
             DAAS_BLOB_PLAIN_HTTP="loopback",
             KUBECONFIG=str(kubeconfig),
         )

@@ -1,0 +1,60 @@
+"""The keys that are open in this process: what the verifier asks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+
+from k3s_daas.sealing import SealingPrivateKey
+from listener_service.clock import boot_s
+
+_LOOK_EVERY_S = 5.0
+
+
+@dataclass(slots=True)
+class Keyring:
+    """Private keys by key id. `look` fetches what may have been added elsewhere; it must not raise."""
+
+    look: Callable[[], Awaitable[None]] | None = None
+    boot_s: Callable[[], float] = boot_s
+    _keys: dict[bytes, SealingPrivateKey] = field(default_factory=dict, repr=False)
+    _looked_s: float = float("-inf")
+    _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @classmethod
+    def of(cls, keys: Iterable[SealingPrivateKey]) -> Keyring:
+        """One that holds just these."""
+        ring = cls()
+        for key in keys:
+            ring.add(key)
+        return ring
+
+    def holds(self, key_id: bytes) -> bool:
+        return key_id in self._keys
+
+    def held(self, key_id: bytes) -> SealingPrivateKey:
+        """One that it holds."""
+        return self._keys[key_id]
+
+    def add(self, key: SealingPrivateKey) -> None:
+        self._keys[key.public_key.key_id] = key
+
+    def keep_only(self, key_ids: Iterable[bytes]) -> None:
+        """Forgets all others."""
+        wanted = set(key_ids)
+        for key_id in [known for known in self._keys if known not in wanted]:
+            del self._keys[key_id]
+
+    async def find(self, key_id: bytes) -> SealingPrivateKey | None:
+        """The key, or None. For one that is not known a look is taken, but not more than one in 5 s:
+        a gateway that seals for keys of its own must not keep the API server busy.
+        """
+        known = self._keys.get(key_id)
+        if known is not None or self.look is None:
+            return known
+        async with self._looking:
+            if key_id not in self._keys and self.boot_s() - self._looked_s >= _LOOK_EVERY_S:
+                self._looked_s = self.boot_s()
+                await self.look()
+        return self._keys.get(key_id)
