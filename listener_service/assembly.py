@@ -29,6 +29,8 @@ from listener_service.keys.secret import SecretStore
 from listener_service.kube_objects import KubeObjects
 from listener_service.leadership import Leadership, Term, lease_name
 from listener_service.leases import KubeLeases
+from listener_service.queue.memory import Cgroup, MemoryBound, full_bound
+from listener_service.queue.ticket import places
 from listener_service.replica import Replica
 from listener_service.responder import Responder
 from listener_service.service import ListenerService
@@ -136,9 +138,11 @@ def _wire(
     store = SecretStore(objects(1, _KEYS_TIMEOUT_S), settings.listener_namespace, name)
     keyring = Keyring()
     reader = ContractReader(ledger, roots)
+    # As many reads and mutations as have a place in the queue, so none of them waits a second time.
+    at_once = 2 * settings.concurrency
     executor = Executor(
-        connect(settings.concurrency),
-        concurrency=settings.concurrency,
+        connect(at_once + settings.open_calls),
+        concurrency=at_once,
         open_calls=settings.open_calls,
         listener_namespace=settings.listener_namespace,
         clock=clock,
@@ -162,6 +166,9 @@ def _wire(
         clock=clock,
         blobs=blobs,
     )
+
+    cgroup = Cgroup()
+    memory = MemoryBound(full_bound(settings.queue_bytes, cgroup), cgroup)
 
     async def begin(term: Term) -> ListenerService:
         await _check_clock(ledger, clock, term)
@@ -190,7 +197,8 @@ def _wire(
             executor=executor,
             responder=responder,
             reader=reader,
-            concurrency=settings.concurrency,
+            places=places(settings.concurrency),
+            memory=memory,
             drain_s=settings.drain_ms / 1000,
             clock=clock,
             chores=(rotation.run,),

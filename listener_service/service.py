@@ -1,9 +1,8 @@
 """The listener in one term of leading: events in, commands run, answers out, and nothing forgotten.
 
-One task per command, bounded in number: when all places are taken the stream is not read on. Watches and
-followed logs have places of their own. Reads run in parallel; mutations of one named object run in the
-chain's order. Every mutation is claimed before its first byte goes out, so a successor knows what may have
-run.
+What comes waits in the queue, which decides what is in work and in which order; when it is full the stream
+is not read on. There is one task for each command in work. Every mutation is claimed before its first byte
+goes out, so a successor knows what may have run.
 
 When the term is over nothing is started, and nothing is answered but what was started or claimed: the rest
 is the successor's.
@@ -14,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
 
@@ -35,10 +34,13 @@ from listener_service.executor import Executor
 from listener_service.frontier import Frontier
 from listener_service.leadership import NotLeadingError, Term
 from listener_service.logs import request_id_var
+from listener_service.queue.core import Queue
+from listener_service.queue.dispatcher import Dispatcher
+from listener_service.queue.memory import MemoryBound
+from listener_service.queue.ticket import Kind, Ticket, ticket_of
 from listener_service.refusal import NotForUsError, RefusedCommandError, UnbelievableError
 from listener_service.responder import Responder
 from listener_service.succession import Succession
-from listener_service.turns import Turns, object_key
 from listener_service.verification import VerifiedCommand, Verifier
 
 _log = logging.getLogger(__name__)
@@ -55,18 +57,24 @@ class ListenerService:
     executor: Executor
     responder: Responder
     reader: ContractReader
-    concurrency: int
+    places: Mapping[Kind, int]
+    memory: MemoryBound
     drain_s: float
     clock: BoundedClock
     counts: Counts = field(default_factory=Tally)
     chores: Sequence[Callable[[], Coroutine[None, None, None]]] = ()
     """What else goes on during the term; one that ends, ends the term's work."""
 
-    _turns: Turns = field(default_factory=Turns)
+    queue: Queue = field(init=False)
+    _dispatcher: Dispatcher = field(init=False)
     _frontier: Frontier = field(default_factory=Frontier)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _successors: set[asyncio.Task[None]] = field(default_factory=set)
     """Commands that nobody has claimed (reads among them): once the term is over they are the successor's."""
+
+    def __post_init__(self) -> None:
+        self.queue = Queue(self.places, self.memory.now_bytes)
+        self._dispatcher = Dispatcher(self.queue, self.memory, self.clock, self._begin)
 
     @property
     def watermark(self) -> int | None:
@@ -84,6 +92,7 @@ class ListenerService:
         running = [
             asyncio.create_task(self._work(watermark)),
             asyncio.create_task(removal.run()),
+            asyncio.create_task(self._dispatcher.run()),
             *(asyncio.create_task(chore()) for chore in self.chores),
             asyncio.create_task(_until(stop)),
         ]
@@ -122,39 +131,52 @@ class ListenerService:
         return Succession(self.term, self.reader, self.responder, self.clock)
 
     async def _read(self, watermark: int | None) -> None:
-        places = asyncio.Semaphore(self.concurrency)
         async with aclosing(self.source.items(watermark)) as items:
             async for item in items:
                 if isinstance(item, Covered):
                     self._frontier.cover(item.checkpoint)
                     continue
                 self._frontier.delivered(item.event.identity, item.event.checkpoint)
-                await places.acquire()
-                place = _Place(places)
-                self._start(self._handle(item, place)).add_done_callback(place.leave)
+                ticket = self._ticket(item)
+                if ticket is None:
+                    self._frontier.settled(item.event.identity)
+                else:
+                    await self._dispatcher.put(ticket)
 
-    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
+    def _ticket(self, sourced: SourcedEvent) -> Ticket | None:
+        """None for what need not wait: it is not for us, or is no request."""
+        try:
+            requested = self.verifier.decode(sourced.event)
+        except NotForUsError as error:
+            _log.debug("event skipped", extra=_where(sourced.event) | {"error": str(error)})
+            return None
+        except UnbelievableError as error:
+            _log_unbelieved(sourced.event, error)
+            self.counts.not_run(error.reason)
+            return None
+        return ticket_of(sourced, requested, self.verifier.priority_of)
+
+    def _begin(self, ticket: Ticket) -> None:
+        """The queue says that it may start."""
+        task = asyncio.create_task(self._handle(ticket))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    async def _handle(self, sourced: SourcedEvent, place: _Place) -> None:
-        """One event from delivery to answer. Never raises: one event must not stop the others."""
-        event, task = sourced.event, asyncio.current_task()
-        assert task is not None
         self._successors.add(task)
+        task.add_done_callback(lambda _: self._ended(ticket, task))
+
+    def _ended(self, ticket: Ticket, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._successors.discard(task)
+        self._dispatcher.done(ticket)
+
+    async def _handle(self, ticket: Ticket) -> None:
+        """One command from its start to its answer. Never raises: one must not stop the others."""
+        event = ticket.sourced.event
         try:
             requested = self.verifier.decode(event)
             request_id_var.set(request_id_text(requested.request_id))
-            await self._command(sourced, requested, place)
-        except NotForUsError as error:
-            _log.debug("event skipped", extra=_where(event) | {"error": str(error)})
+            await self._command(ticket, requested)
         except UnbelievableError as error:
-            _log.error(
-                "event not believed, nothing was run",
-                extra=_where(event) | {"reason": error.reason, "error": str(error)},
-            )
+            _log_unbelieved(event, error)
             self.counts.not_run(error.reason)
         except NotLeadingError:
             _log.info("left to whoever leads now", extra=_where(event))
@@ -162,60 +184,57 @@ class ListenerService:
         except Exception:  # noqa: BLE001  the last line of defence of a task
             # A defect of ours must not stop the others; what may have run is claimed.
             _log.exception("event failed", extra=_where(event))
-        finally:
-            self._successors.discard(task)
         # Not if it was cancelled: then a successor sees the event again.
         self._frontier.settled(event.identity)
 
-    async def _command(self, sourced: SourcedEvent, requested: ApiRequested, place: _Place) -> None:
-        if sourced.replayed and await self._is_dealt_with(requested):
+    async def _command(self, ticket: Ticket, requested: ApiRequested) -> None:
+        event = ticket.sourced.event
+        if ticket.sourced.replayed and await self._is_dealt_with(requested):
             return
         if self.clock.now_ms() > requested.answer_by_ms:
-            _log.warning("answer_by has passed, nothing was run", extra=_where(sourced.event))
+            _log.warning("answer_by has passed, nothing was run", extra=_where(event))
             self.counts.not_run(TOO_LATE)
             return
         times = _Stopwatch()
-        async with self._turns.take(object_key(requested.attributes)) as turn:
-            try:
-                command = await self.verifier.verify(sourced.event, requested)
-                times.lap("verify_ms")
-                if turn is not None and await turn.wait():
-                    # Nobody shall be revoked in vain because his command stood in a queue.
-                    await self.verifier.verify_again(command)
-                times.lap("wait_ms")
-                if self.executor.stays_open(command):
-                    # It takes a place among its like, who are bounded there, and keeps none from a read.
-                    place.leave()
-                response = await self._run(command, sourced.event)
-                times.lap("run_ms")
-            except RefusedCommandError as refused:
-                _log.warning(
-                    "command refused, nothing was run",
-                    extra=_where(sourced.event) | {"reason": refused.reason, "error": str(refused)},
-                )
-                self.counts.not_run(refused.reason)
-                if turn is not None:
-                    turn.leave()
-                self.term.confirm()
-                response = passthrough.status_response(refused.status, requested.request_id)
-                await self.responder.answer(refused.reply_to, response, is_read=True)
-                return
+        try:
+            command = await self.verifier.verify(event, requested)
+            times.lap("verify_ms")
+            self._dispatcher.hold(ticket, ticket.bytes_with(command.envelope.body))
+            response = await self._run(ticket, command)
+            times.lap("run_ms")
+        except RefusedCommandError as refused:
+            _log.warning(
+                "command refused, nothing was run",
+                extra=_where(event) | {"reason": refused.reason, "error": str(refused)},
+            )
+            self.counts.not_run(refused.reason)
+            self._dispatcher.leave(ticket)
+            self.term.confirm()
+            response = passthrough.status_response(refused.status, requested.request_id)
+            await self.responder.answer(refused.reply_to, response, is_read=True)
+            return
         if response is None:
             return
+        self._dispatcher.hold(ticket, ticket.bytes_with(command.envelope.body, response.body))
+        # It needs nothing more that others wait for: answers go out however full the queue is.
+        self._dispatcher.leave(ticket)
         await self.responder.answer(command.reply_to, response, is_read=command.attributes.is_read)
         times.lap("answer_ms")
         _log.info("command answered", extra=_what(command) | {"status": response.status} | times.laps)
 
-    async def _run(self, command: VerifiedCommand, event: ChainEvent) -> ResponseEnvelope | None:
+    async def _run(self, ticket: Ticket, command: VerifiedCommand) -> ResponseEnvelope | None:
         """Runs a verified command, a mutation only once it is claimed. None: it is answered otherwise.
 
         Raises `NotLeadingError` for what the successor may run.
         """
-        requested = command.requested
+        requested, event = command.requested, ticket.sourced.event
         self.term.confirm()
-        if self.clock.now_ms() > requested.start_by_ms:
+        if ticket.is_late or self.clock.now_ms() > requested.start_by_ms:
             self.counts.not_run(TOO_LATE)
             return passthrough.status_response(answers.not_started(), requested.request_id)
+        if self.executor.stays_open(command):
+            # It takes a place among its like, who are bounded there, and keeps none from others.
+            self._dispatcher.leave(ticket)
         if command.attributes.is_read:
             return await self.executor.run(command, self.term)
         match await self._claim(command, event):
@@ -269,8 +288,9 @@ class ListenerService:
 
     async def _drain(self) -> None:
         """Waits for what is in work, at most `drain_s`; what is cut off a successor finds among the claims,
-        or in the replay.
+        or in the replay, as what waits in the queue.
         """
+        self._dispatcher.close()
         if not self.term.is_current():
             for task in self._successors:
                 task.cancel()
@@ -288,19 +308,6 @@ async def _until(stop: asyncio.Event) -> None:
     await stop.wait()
 
 
-class _Place:
-    """One of the places for commands in work, to be left once."""
-
-    def __init__(self, places: asyncio.Semaphore) -> None:
-        self._places: asyncio.Semaphore | None = places
-
-    def leave(self, _task: object = None) -> None:
-        """Lets the next command in. A second time does nothing."""
-        if self._places is not None:
-            self._places.release()
-            self._places = None
-
-
 class _Stopwatch:
     """Milliseconds between laps, by name."""
 
@@ -312,6 +319,13 @@ class _Stopwatch:
         now = time.perf_counter()
         self.laps[name] = round((now - self._last) * 1000, 2)
         self._last = now
+
+
+def _log_unbelieved(event: ChainEvent, error: UnbelievableError) -> None:
+    _log.error(
+        "event not believed, nothing was run",
+        extra=_where(event) | {"reason": error.reason, "error": str(error)},
+    )
 
 
 def _where(event: ChainEvent) -> dict[str, object]:

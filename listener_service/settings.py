@@ -60,11 +60,17 @@ class ListenerSettings:
     """DAAS_RESUME_AFTER_CHECKPOINT: skips events up to this checkpoint, if the endpoint has pruned them."""
 
     concurrency: int = 32
-    """DAAS_CONCURRENCY: commands in work at a time; when full the stream is not read on."""
+    """DAAS_CONCURRENCY: reads that run at a time, and as many mutations; one holder has half of the places at
+    most."""
+
+    queue_bytes: int | None = None
+    """DAAS_QUEUE_BYTES: what waits and what is in work takes no more memory; when full the stream is not read
+    on. Without it a quarter of the cgroup's memory limit, or 64 MiB if there is none."""
 
     open_calls: int = 64
-    """DAAS_OPEN_CALLS: watches and followed logs that are open at a time, besides those commands; one seal
+    """DAAS_OPEN_CALLS: watches and followed logs that are open at a time, besides those commands; one holder
     has a quarter of the places at most. Whoever finds none is told to come again (429)."""
+
     lease_s: int = 15
     """DAAS_LEASE_SECONDS: after this time a replica that died is replaced; the same at all replicas."""
 
@@ -101,6 +107,7 @@ class ListenerSettings:
             listener_namespace=read.namespace("DAAS_LISTENER_NAMESPACE"),
             resume_after_checkpoint=read.optional_number("DAAS_RESUME_AFTER_CHECKPOINT", 0, 2**63 - 1),
             concurrency=read.number("DAAS_CONCURRENCY", 32, 1, 1024),
+            queue_bytes=read.optional_number("DAAS_QUEUE_BYTES", 8 * 1024 * 1024, 2**40),
             open_calls=read.number("DAAS_OPEN_CALLS", 64, 1, 1024),
             lease_s=read.number("DAAS_LEASE_SECONDS", 15, 2, 300),
             drain_ms=read.number("DAAS_DRAIN_MS", 2_000, 0, 600_000),

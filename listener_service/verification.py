@@ -122,6 +122,14 @@ class Verifier:
             raise UnbelievableError("unknown-gateway", "the event names a gateway that is not pinned")
         return requested
 
+    def priority_of(self, role: str) -> int:
+        """The role's priority as the chain said when the cluster was read last; 0 as long as it was not."""
+        reading = None if self._cluster_read is None else self._cluster_read[1]
+        if reading is None or not reading.done() or reading.cancelled() or reading.exception() is not None:
+            return 0
+        found = reading.result().roles.get(role)
+        return 0 if found is None else found.priority
+
     async def verify(self, event: ChainEvent, requested: ApiRequested) -> VerifiedCommand:
         """Raises `UnbelievableError`, or `RefusedCommandError` with the Status for the caller."""
         try:

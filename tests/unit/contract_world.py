@@ -145,7 +145,7 @@ def cluster_object(state: ClusterState) -> ChainObject:
 
 
 def seal_object(state: SealState) -> ChainObject:
-    writer = Writer().address(SEAL).address(state.cluster).address(state.owner).string(state.role)
+    writer = Writer().address(state.ref.id).address(state.cluster).address(state.owner).string(state.role)
     _write_u64s(writer, (state.stake, state.unbonding, state.withdrawable_at_ms, state.unbonding_ms))
     _write_u64s(writer, (state.max_slash_bps, state.staked_total, state.slashed, state.expires_at_ms))
     writer.boolean(state.revoked)
@@ -159,7 +159,7 @@ def seal_object(state: SealState) -> ChainObject:
         ),
     )
     _write_u64s(writer, astuple(state.usage))
-    return _shared(SEAL, "seal::SealToken", writer)
+    return _shared(state.ref.id, "seal::SealToken", writer)
 
 
 def request_object(state: RequestState) -> ChainObject:

@@ -23,6 +23,7 @@ from k3s_daas.contract.calls import (
     STORE_STATUS,
     Command,
     PayloadReference,
+    SharedRef,
     execute_command,
 )
 from k3s_daas.contract.events import API_REQUEST, ApiRequested, event_type
@@ -223,9 +224,18 @@ class World:
         )
         self.ledger.put(seal_object(state))
 
-    def set_grant(self, expires_at_ms: int | None = NOW_MS + HOUR_MS) -> None:
+    def add_seal(self, seal: SharedRef, owner: bytes) -> None:
+        """One more seal, like the first, with a grant of its owner."""
+        session = SessionState(NOW_MS + HOUR_MS, False, ())
+        state = seal_state(
+            sessions={self.session_key: session}, stake=STAKE, expires_at_ms=NOW_MS + HOUR_MS, owner=owner
+        )
+        self.ledger.put(seal_object(replace(state, ref=seal)))
+        self.set_grant(owner=owner)
+
+    def set_grant(self, expires_at_ms: int | None = NOW_MS + HOUR_MS, owner: bytes = OWNER) -> None:
         """The owner's grant; None removes it."""
-        found = grant_object(GrantState(OWNER, "operator", expires_at_ms or 0))
+        found = grant_object(GrantState(owner, "operator", expires_at_ms or 0))
         if expires_at_ms is None:
             self.ledger.objects.pop(found.id, None)
         else:
@@ -272,19 +282,21 @@ class World:
         event: Callable[[ApiRequested], ApiRequested] = lambda requested: requested,
         transaction: Callable[[SignedTransaction], SignedTransaction] = lambda done: done,
         type_tag: str = event_type(PACKAGE, API_REQUEST),
+        seal: SharedRef = SEAL_REF,
+        owner: bytes = OWNER,
     ) -> tuple[ApiRequested, ChainEvent]:
         """One command as event and (stored) transaction; each override forges one thing."""
         request_id = new_request_id(NOW_MS)
         answer_to = reply_key or self.reply_key.public_bytes()
         envelope = RequestEnvelope(method, path, query, tuple(headers), body, answer_to)
-        info = request_info(CLUSTER, SEAL, request_id)
+        info = request_info(CLUSTER, seal.id, request_id)
         if callable(payload):
             payload = payload(request_id)
         chunks = payload or split(self.sealing_key.public_key.seal(envelope.encode(), info))
         token = mint(
             session or self.session,
             cluster=CLUSTER,
-            seal=SEAL,
+            seal=seal.id,
             gateway=self.gateway.address,
             now_ms=NOW_MS,
         )
@@ -303,13 +315,13 @@ class World:
             payload=chunks,
         )
         where = chunks if isinstance(chunks, PayloadReference) else inline(chunks)
-        done = self._submit(made, signer or self.gateway)
+        done = self._submit(made, seal, signer or self.gateway)
         requested = event(
             ApiRequested(
                 cluster=CLUSTER,
-                seal=SEAL,
+                seal=seal.id,
                 request_id=request_id,
-                requester=OWNER,
+                requester=owner,
                 role="operator",
                 priority=0,
                 gateway=self.gateway.address,
@@ -336,9 +348,9 @@ class World:
             event_index=0,
         )
 
-    def _submit(self, made: Command, signer: FileSigner) -> SignedTransaction:
+    def _submit(self, made: Command, seal: SharedRef, signer: FileSigner) -> SignedTransaction:
         builder = PtbBuilder()
-        execute_command(builder, PACKAGE, CLUSTER_REF, SEAL_REF, made)
+        execute_command(builder, PACKAGE, CLUSTER_REF, seal, made)
         gas = AddressBalanceGas(50_000_000, 1_000, 1, CHAIN_ID, 7)
         data = builder.build(signer.address, gas=gas)
         digest = transaction_digest(data)

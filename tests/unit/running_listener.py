@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from k3s_daas.contract.events import API_REQUEST, event_type
 from k3s_daas.contract.reader import ContractReader
@@ -16,6 +17,8 @@ from listener_service.event_source import LedgerEventSource, ReplayPlan
 from listener_service.executor import Executor
 from listener_service.keys.keyring import Keyring
 from listener_service.leadership import Leadership, Term
+from listener_service.queue.memory import UNLIMITED_BYTES, Cgroup, MemoryBound
+from listener_service.queue.ticket import places
 from listener_service.replica import Replica
 from listener_service.responder import Responder
 from listener_service.service import ListenerService
@@ -37,6 +40,11 @@ class Running:
     task: asyncio.Task[None]
 
 
+def unpressed(full_bytes: int = UNLIMITED_BYTES) -> MemoryBound:
+    """A bound that this machine's memory has no say in."""
+    return MemoryBound(full_bytes, Cgroup(own=Path("/dev/null")))
+
+
 @asynccontextmanager
 async def listener(
     world: World,
@@ -46,6 +54,7 @@ async def listener(
     concurrency: int = 8,
     open_calls: int = 4,
     windows: WindowRules | None = None,
+    memory: MemoryBound | None = None,
 ) -> AsyncGenerator[Running, None]:
     """A running listener over the scripted ports, leading and subscribed when the block begins; drained at
     its end.
@@ -54,8 +63,8 @@ async def listener(
     live = asyncio.Event()
     services: list[ListenerService] = []
     executor = Executor(
-        ApiServer(lambda: api.configuration, connections=concurrency),
-        concurrency=concurrency,
+        ApiServer(lambda: api.configuration, connections=2 * concurrency),
+        concurrency=2 * concurrency,
         open_calls=open_calls,
         listener_namespace=NAMESPACE,
         clock=world.clock,
@@ -93,7 +102,8 @@ async def listener(
                     clock=world.clock,
                 ),
                 reader=reader,
-                concurrency=concurrency,
+                places=places(concurrency),
+                memory=memory or unpressed(),
                 drain_s=2.0,
                 clock=world.clock,
             )

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 import pytest
 
 from k3s_daas.sealing import PUBLIC_KEY_BYTES
-from listener_service.turns import Turns
 from tests.unit.listener_world import NAMESPACE, World, until
 from tests.unit.running_listener import listener
 from tests.unit.scripted_api_server import ScriptedApiServer, ScriptedReply, SeenRequest, scripted_api_server
@@ -100,18 +99,13 @@ async def test_a_revocation_stops_what_waits_behind_another_command(
     async with listener(world, api) as running:
         for _, event in commands:
             world.ledger.publish(event)
-        await until(lambda: len(api.seen) == 1 and _waiting(running.service._turns) == 1)
+        await until(lambda: len(api.seen) == 1 and running.service.queue.waiting == 1)
         world.set_seal(revoked=True)
         revoked.set()
         await until(lambda: len(world.answers()) == 2)
     assert len(api.seen) == 1
     statuses = [world.answers()[requested.request_id][0] for requested, _ in commands]
     assert statuses == [200, 403]
-
-
-def _waiting(turns: Turns) -> int:
-    """Commands that are verified and wait for their turn."""
-    return sum(len(turn._first._waiters) for line in turns._lines.values() for turn in line)
 
 
 async def test_secrets_of_the_listeners_namespace_are_not_listed_with_the_others(
