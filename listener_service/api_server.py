@@ -178,10 +178,20 @@ def _bearer(configuration: Any) -> str | None:
 
 
 class ApiServer:
-    """One API server, with `connections` kept open. Thread-safe; calls block the thread."""
+    """One API server, with `connections` kept open. Thread-safe; calls block the thread.
 
-    def __init__(self, load: Callable[[], Any], *, connections: int) -> None:
+    `called` hears of each call: its reply's status, or None if no complete reply came. It must not wait.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Any],
+        *,
+        connections: int,
+        called: Callable[[int | None], None] = lambda _: None,
+    ) -> None:
         self._load = load
+        self._called = called
         self._connections = connections
         self._credentials = threading.Lock()
         self._next_renewal = 0.0
@@ -203,6 +213,15 @@ class ApiServer:
 
         Raises `ApiServerError`, and `UncutError` of a `live` reply.
         """
+        try:
+            reply = self._send(call, may_start, live)
+        except (NotSentError, NoReplyError, ReplyTimeoutError):
+            self._called(None)
+            raise
+        self._called(reply.status)
+        return reply
+
+    def _send(self, call: ApiCall, may_start: Callable[[], bool], live: LiveReply | None) -> RawReply:
         authorization = self._authorization()
         reply = self._send_once(call, authorization, may_start, live)
         if reply.status == HTTPStatus.UNAUTHORIZED and self._reload(authorization):

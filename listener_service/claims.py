@@ -29,6 +29,7 @@ from k3s_daas.sui.ledger import ChainEvent
 from listener_service.answered import RequestKey
 from listener_service.backoff import Backoff
 from listener_service.clock import BoundedClock
+from listener_service.counts import Counts, Tally
 from listener_service.kube_objects import (
     KubeError,
     KubeRefusedError,
@@ -167,6 +168,7 @@ class Claims:
     listener: str
     term: Term
     clock: BoundedClock
+    counts: Counts = field(default_factory=Tally)
     _minutes: dict[int, _Minute] = field(default_factory=dict)
     _known: set[RequestKey] = field(default_factory=set)
 
@@ -187,7 +189,13 @@ class Claims:
         found = [claim for claim in map(_claim_of, leases) if claim is not None]
         for claim in found:
             self._track(claim)
+        self.counts.claim("inherited", len(found))
         return sorted(found, key=lambda claim: (claim.start_by_ms, claim.request_id))
+
+    @property
+    def open(self) -> int:
+        """How many are of requests that are not known to be dealt with."""
+        return sum(len(minute.requests) - len(minute.closed) for minute in self._minutes.values())
 
     def knows(self, key: RequestKey) -> bool:
         """Whether this term deals with the request: it claimed it, or found its claim."""
@@ -200,16 +208,20 @@ class Claims:
         meanwhile. If the API server is away until `start_by` it is too late.
         """
         if self.knows(claim.key):
+            self.counts.claim("known")
             return Claimed.KNOWN
         self._track(claim)
         try:
             created = await self._create(claim)
         except ObjectExistsError:
+            self.counts.claim("taken")
             return Claimed.TAKEN
         except KubeRefusedError as error:
+            self.counts.claim("refused")
             raise ClaimRefusedError(str(error)) from error
         # The server's word about when it was made: whatever happened to us since then does not matter.
         in_time = created is not None and created.created_ms + _ROUNDING_MS <= claim.start_by_ms
+        self.counts.claim("made" if in_time else "too-late")
         return Claimed.OURS if in_time else Claimed.TOO_LATE
 
     async def _create(self, claim: Claim) -> Lease | None:
@@ -260,7 +272,9 @@ class Claims:
         assert not self.open_requests(minute), "a claim is never removed before its request is dealt with"
         self.term.confirm()
         await self.leases.remove({LISTENER: self.listener, MINUTE: str(minute)})
-        self._known.difference_update(self._minutes.pop(minute).requests)
+        removed = self._minutes.pop(minute).requests
+        self._known.difference_update(removed)
+        self.counts.claim("removed", len(removed))
 
     def _track(self, claim: Claim) -> None:
         self._known.add(claim.key)

@@ -9,8 +9,8 @@ from typing import Protocol
 class Counts(Protocol):
     """Told by whoever does the work, at once.
 
-    Every word is one of a small set of ours (`UnbelievableError.reason`, `RefusedCommandError.reason` and those
-    named here), never anything that came from outside: holders, names and paths are in the log, not here.
+    Every word is one of a small set of ours (`UnbelievableError.reason`, `RefusedCommandError.reason` and
+    those named here), never anything that came from outside: holders, names and paths are in the log.
     Calls may come from any thread, and neither wait nor raise.
     """
 
@@ -71,7 +71,7 @@ class Tally:
         self.claims: Counter[str] = Counter()
         self.events = 0
 
-    def delivered(self, *, replayed: bool) -> None:  # noqa: ARG002  the port's signature
+    def delivered(self, *, replayed: bool) -> None:
         self.events += 1
 
     def not_run(self, reason: str) -> None:

@@ -27,6 +27,7 @@ from listener_service.answer_transactions import AnswerTransactions, SignedAnswe
 from listener_service.backoff import Backoff
 from listener_service.batches import Outgoing, halves, take_batch
 from listener_service.clock import Clock
+from listener_service.counts import Counts, Tally
 
 _log = logging.getLogger(__name__)
 
@@ -60,12 +61,19 @@ class Outbox:
     """
 
     def __init__(
-        self, ledger: Ledger, transactions: AnswerTransactions, clock: Clock, *, in_flight: int = IN_FLIGHT
+        self,
+        ledger: Ledger,
+        transactions: AnswerTransactions,
+        clock: Clock,
+        *,
+        in_flight: int = IN_FLIGHT,
+        counts: Counts | None = None,
     ) -> None:
         self._ledger = ledger
         self._transactions = transactions
         self._clock = clock
         self._in_flight = in_flight
+        self._counts = counts or Tally()
         self._waiting: list[Outgoing] = []
         self._parts: deque[_Batch] = deque()
         self._sending: set[asyncio.Task[None]] = set()
@@ -122,9 +130,11 @@ class Outbox:
                 batch.signed = batch.signed or await self._transactions.sign(batch.answers)
                 outcome = await self._ledger.execute(batch.signed.transaction, batch.signed.signature)
             except LedgerUnavailableError as error:
+                self._counts.transaction("unavailable")
                 _log.warning("answers not submitted, trying again", extra=batch.about | {"error": str(error)})
                 await self._clock.sleep(batch.backoff.next_delay_s())
             except TransactionRefusedError as error:
+                self._counts.transaction("refused")
                 _log.warning("answers refused", extra=batch.about | {"kind": error.kind, "error": str(error)})
                 if not await self._can_be_renewed(batch):
                     self._hand_on(batch)
@@ -155,6 +165,7 @@ class Outbox:
 
     def _conclude(self, batch: _Batch, count: int, outcome: ExecutionOutcome) -> None:
         self.answers_per_transaction[count] += 1
+        self._counts.transaction("executed" if outcome.success else "aborted")
         if outcome.success or count == 1:
             for answer in batch.answers:
                 if not answer.outcome.done():

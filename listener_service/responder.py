@@ -20,6 +20,7 @@ from listener_service import answers
 from listener_service.answer_transactions import AnswerTransactions
 from listener_service.blobs import BlobClient
 from listener_service.clock import Clock, SystemClock
+from listener_service.counts import Counts
 from listener_service.outbox import Outbox, answer_backoff
 from listener_service.refusal import ReplyTo
 from listener_service.sealed_responses import ResponseSealer
@@ -40,11 +41,12 @@ class Responder:
         gas_budget: int,
         clock: Clock | None = None,
         blobs: BlobClient | None = None,
+        counts: Counts | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
         self._sealer = ResponseSealer(roots.cluster, blobs)
         self._transactions = AnswerTransactions(ledger, roots, signer, gas_budget=gas_budget)
-        self._outbox = Outbox(ledger, self._transactions, self._clock)
+        self._outbox = Outbox(ledger, self._transactions, self._clock, counts=counts)
 
     @property
     def answers_per_transaction(self) -> Mapping[int, int]:

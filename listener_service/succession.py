@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from k3s_daas.contract.reader import ContractReader
 from k3s_daas.errors import LedgerUnavailableError
@@ -20,6 +20,7 @@ from listener_service.answered import RequestKey, answered
 from listener_service.backoff import Backoff
 from listener_service.claims import Claim
 from listener_service.clock import BoundedClock
+from listener_service.counts import Counts, Tally
 from listener_service.leadership import NotLeadingError, Term
 from listener_service.logs import request_id_var
 from listener_service.refusal import ReplyTo
@@ -38,6 +39,7 @@ class Succession:
     reader: ContractReader
     responder: Responder
     clock: BoundedClock
+    counts: Counts = field(default_factory=Tally)
 
     async def settle_all(self, claims: Sequence[Claim]) -> None:
         """Each claim by itself; those that the chain shows answered are found together."""
@@ -59,6 +61,7 @@ class Succession:
             _log.error("a claimed command was not answered before answer_by")
             return
         _log.warning("claimed but not answered by start_by: outcome unknown")
+        self.counts.claim("unknown")
         status = answers.outcome_unknown("the listener that claimed the command did not answer it")
         response = passthrough.status_response(status, reply_to.request_id)
         await self.responder.answer(reply_to, response, is_read=False)

@@ -33,11 +33,13 @@ def open_source(
     *,
     clock: Clock,
     on_live: Callable[[], None],
+    on_connected: Callable[[int], None] = lambda _: None,
 ) -> EventSource:
     """Over WebSocket if there are such endpoints, else over gRPC from every member of `ledger`. Nothing is
     connected yet.
 
-    `on_live` is called whenever a source has caught up and a quorum of them had before.
+    `on_live` is called whenever a source has caught up and a quorum of them had before, `on_connected` with
+    the number of each that has, from 1.
     """
     common = (wanted.event_filter, wanted.chain_id, wanted.replay, clock)
     makers: list[Callable[..., EventSource]]
@@ -53,6 +55,7 @@ def open_source(
 
     def heard(number: int) -> None:
         live.add(number)
+        on_connected(number + 1)
         if len(live) >= quorum:
             on_live()
 
