@@ -70,9 +70,9 @@ def scripted_api_server(tls: ssl.SSLContext | None = None) -> Iterator[ScriptedA
 
         def answer(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
-            request = SeenRequest(
-                self.command, self.path, list(self.headers.items()), self.rfile.read(length)
-            )
+            # As on the wire: the library's own `path` leaves out slashes.
+            target = self.requestline.split(" ")[1]
+            request = SeenRequest(self.command, target, list(self.headers.items()), self.rfile.read(length))
             script.seen.append(request)
             if isinstance(self.connection, ssl.SSLSocket):
                 script.peers += _common_names(self.connection)
