@@ -17,6 +17,7 @@ from k3s_daas.sui.endpoints import SuiEndpoints, endpoints_from_environment
 from k3s_daas.sui.signers import TransactionSigner
 from listener_service.blobs import LOOPBACK, BlobPlaces
 from listener_service.event_source import WebSocketEndpoints, websockets_from_environment
+from listener_service.health.address import HealthAddress, health_address_from_environment
 from listener_service.keys.opening import open_keys
 from listener_service.keys.settings import KeySettings, key_settings_from_environment
 from listener_service.keys.wrapping import KeyWrapping
@@ -27,6 +28,9 @@ _BLOB_HOST = re.compile(
 )
 # What a resolver would read as an address: the last label is a number, in whatever base.
 _ENDS_IN_A_NUMBER = re.compile(r"(^|\.)([0-9]+|0x[0-9a-f]*)$", re.ASCII)
+_LEAST_LAG_S = 5
+# Over WebSocket what is covered is up to 20 s behind by design.
+_LEAST_SETTLED_LAG_S = 25
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -87,6 +91,14 @@ class ListenerSettings:
     """DAAS_GAS_BUDGET: MIST that a transaction with answers may cost at most. Up to four are in flight, and
     each reserves as much."""
 
+    health_address: HealthAddress | None = None
+    """DAAS_HEALTH_ADDRESS: `address:port` that /livez, /readyz and /metrics are served at, over plain HTTP.
+    Without it they are not served; the container says 0.0.0.0:8080."""
+
+    ready_lag_s: int = 30
+    """DAAS_READY_LAG_SECONDS: a leader whose events are further behind the chain is not ready, nor is whoever
+    has not heard of the chain for so long."""
+
     log_level: str = "info"
     """DAAS_LOG_LEVEL: debug, info, warning or error."""
 
@@ -96,12 +108,13 @@ class ListenerSettings:
         read = _Environment(environment)
         kubeconfig = read.optional("KUBECONFIG")
         endpoints = endpoints_from_environment(environment)
+        websockets = websockets_from_environment(environment, endpoints)
         return cls(
             trust_roots_file=Path(
                 read.required("DAAS_TRUST_ROOTS_FILE", "the file with the pinned roots of trust")
             ),
             endpoints=endpoints,
-            websockets=websockets_from_environment(environment, endpoints),
+            websockets=websockets,
             keys=key_settings_from_environment(environment),
             kubeconfig=None if kubeconfig is None else Path(kubeconfig),
             listener_namespace=read.namespace("DAAS_LISTENER_NAMESPACE"),
@@ -113,6 +126,13 @@ class ListenerSettings:
             drain_ms=read.number("DAAS_DRAIN_MS", 2_000, 0, 600_000),
             blob_places=read.blob_places(development=endpoints.development),
             gas_budget=read.number("DAAS_GAS_BUDGET", 50_000_000, 1_000_000, 50_000_000_000),
+            health_address=health_address_from_environment(environment),
+            ready_lag_s=read.number(
+                "DAAS_READY_LAG_SECONDS",
+                30,
+                _LEAST_LAG_S if websockets is None else _LEAST_SETTLED_LAG_S,
+                3600,
+            ),
             log_level=read.choice("DAAS_LOG_LEVEL", _LOG_LEVELS, "how much is logged", default="info"),
         )
 
