@@ -15,7 +15,6 @@ from listener_service.vitals import Phase, Vitals
 
 # Looked at twice a lease or more; each look ends within its deadlines.
 _LEADERSHIP_STANDS_STILL_S = 60.0
-_CHAIN_AWAY_S = 15.0
 # As the holder itself counts (leadership.py): then it starts nothing more.
 _API_SERVER_AWAY = 2 / 3
 
@@ -89,7 +88,7 @@ def _chain(vitals: Vitals) -> str | None:
     ago_s = vitals.chain.age_s()
     if ago_s is None:
         return "no endpoint has answered yet"
-    if ago_s > _CHAIN_AWAY_S:
+    if ago_s > vitals.lag_limit_s:
         return f"too few endpoints have answered for {ago_s:.0f} s"
     return None
 
