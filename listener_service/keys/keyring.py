@@ -16,7 +16,7 @@ _LOOK_EVERY_S = 5.0
 class Keyring:
     """Private keys by key id. `look` fetches what may have been added elsewhere; it must not raise."""
 
-    look: Callable[[], Awaitable[None]] | None = None
+    look: Callable[[], Awaitable[None]] | None = field(default=None, repr=False)
     boot_s: Callable[[], float] = boot_s
     _keys: dict[bytes, SealingPrivateKey] = field(default_factory=dict, repr=False)
     _looked_s: float = float("-inf")
@@ -29,6 +29,9 @@ class Keyring:
         for key in keys:
             ring.add(key)
         return ring
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
     def holds(self, key_id: bytes) -> bool:
         return key_id in self._keys

@@ -39,7 +39,7 @@ _STEPS_PER_PERIOD = 4
 _PASSING = (KeyServiceAwayError, KubeError, LedgerError)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class KeyRotation:
     """The sealing keys in one term of leading. `owner` is what every wrapped key is bound to besides its
     generation: cluster and executor. `period_s` is the age at which a key is replaced.

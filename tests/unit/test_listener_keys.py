@@ -1,0 +1,544 @@
+"""Rotation of the sealing key: what is durable, announced, open and erased, whatever goes wrong."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from k3s_daas.errors import ConfigurationError, LedgerUnavailableError, MoveAbortError
+from k3s_daas.sealing import SealingPrivateKey
+from listener_service.keys.errors import KeyServiceAwayError
+from listener_service.keys.generations import (
+    MAX_GENERATIONS,
+    SEALED_LATE_MS,
+    Announced,
+    Generation,
+    Generations,
+    decode,
+    encode,
+)
+from listener_service.keys.keyring import Keyring
+from listener_service.keys.rotation import KeyRotation
+from listener_service.kube_objects import KubeUnavailableError, ObjectChangedError
+from listener_service.leadership import NotLeadingError, Term
+from listener_service.leases import Lease
+from tests.unit.listener_world import FrozenClock
+from tests.unit.memory_keys import Faults, MemoryStore, MemoryWrapping, ScriptedAnnouncer
+
+DAY_S = 24 * 3600
+LONGEST_MS = 840_000
+OWNER = {"cluster": "0xc", "executor": "0xe"}
+
+
+class KilledError(Exception):
+    """What ends a process at this point."""
+
+
+@dataclass
+class Rig:
+    """What outlives a process: Secret, key service, chain, time. Its calls are counted over all of them."""
+
+    faults: Faults = field(default_factory=Faults)
+    clock: FrozenClock = field(default_factory=FrozenClock)
+
+    def __post_init__(self) -> None:
+        self.store = MemoryStore(self.faults)
+        self.wrapping = MemoryWrapping(self.faults)
+        self.chain = ScriptedAnnouncer(self.faults, durable=lambda key_id: key_id in self.key_ids)
+
+    @property
+    def key_ids(self) -> list[str]:
+        return [item.key_id for item in self.store.generations.items]
+
+    def process(self, term: Term | None = None) -> KeyRotation:
+        """A listener that begins to lead."""
+        return KeyRotation(
+            self.store,
+            self.wrapping,
+            self.chain,
+            term or leading(),
+            self.clock,
+            owner=OWNER,
+            period_s=DAY_S,
+        )
+
+    async def led(self) -> KeyRotation:
+        made = self.process()
+        await made.prepare()
+        return made
+
+    async def step(self, rotation: KeyRotation) -> None:
+        """One step of `run`: it ends with its term, at the second time it would begin."""
+        rounds: list[None] = []
+
+        class Once:
+            now_ms, earliest_ms = self.clock.now_ms, self.clock.earliest_ms
+
+            async def sleep(self, seconds: float) -> None:
+                if rounds:
+                    rotation.term.end()
+                rounds.append(None)
+
+        clock, rotation.clock = rotation.clock, Once()
+        await rotation.run()
+        rotation.clock, rotation.term = clock, leading()
+
+    def later(self, seconds: float) -> None:
+        self.clock.ms += int(seconds * 1000)
+
+    def opens(self, rotation: KeyRotation) -> set[str]:
+        return {key_id for key_id in self.key_ids if rotation.keyring.holds(bytes.fromhex(key_id))}
+
+
+def leading() -> Term:
+    return Term(Lease("lead"), float("inf"), lambda: 0.0)
+
+
+def failing(call: str, error: Exception) -> Callable[[str], None]:
+    def fail(name: str) -> None:
+        if name == call:
+            raise error
+
+    return fail
+
+
+def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def test_the_first_key_is_durable_and_opened_again_before_it_is_announced() -> None:
+    rig = Rig()
+    first = await rig.led()
+    calls = [call for call in rig.faults.calls if call not in ("look", "read")]
+    assert calls == ["wrap", "replace", "unwrap", "announce"]
+    assert rig.chain.announced == Announced(1, rig.key_ids[0])
+    assert rig.opens(first) == set(rig.key_ids)
+
+
+async def test_a_key_is_replaced_at_its_age_and_the_old_one_goes_on_opening() -> None:
+    rig = Rig()
+    rotation = await rig.led()
+    [old] = rig.key_ids
+    rig.later(DAY_S - 1)
+    await rig.step(rotation)
+    assert rig.key_ids == [old]
+    rig.later(1)
+    await rig.step(rotation)
+    assert rig.chain.announced == Announced(2, rig.key_ids[1])
+    assert rig.opens(rotation) == {old, rig.key_ids[1]}
+
+
+async def test_an_old_key_is_erased_when_nothing_sealed_for_it_can_be_open() -> None:
+    rig = Rig()
+    rotation = await rig.led()
+    [old] = rig.key_ids
+    rig.later(DAY_S)
+    await rig.step(rotation)
+    rig.clock.ms += SEALED_LATE_MS + LONGEST_MS
+    await rig.step(rotation)
+    assert old in rig.key_ids
+    rig.clock.ms += 1
+    await rig.step(rotation)
+    assert rig.key_ids == [rig.chain.announced.key_id]
+    assert not rotation.keyring.holds(bytes.fromhex(old))
+    assert await rotation.keyring.find(bytes.fromhex(old)) is None
+
+
+@pytest.mark.parametrize("at_first", [True, False])
+async def test_the_longest_answer_of_either_time_counts(at_first: bool) -> None:
+    rig = Rig()
+    rotation = await rig.led()
+    rig.chain.longest_answer_ms = 10 * LONGEST_MS if at_first else LONGEST_MS
+    rig.later(DAY_S)
+    await rig.step(rotation)
+    rig.chain.longest_answer_ms = LONGEST_MS if at_first else 10 * LONGEST_MS
+    rig.clock.ms += SEALED_LATE_MS + 10 * LONGEST_MS
+    await rig.step(rotation)
+    assert len(rig.key_ids) == 2
+
+
+async def counted_calls() -> int:
+    """How many calls a rotation makes."""
+    rig = Rig()
+    rotation = await rig.led()
+    rig.later(DAY_S)
+    rig.faults.calls.clear()
+    await rig.step(rotation)
+    return len(rig.faults.calls)
+
+
+@pytest.mark.parametrize("reply_lost", [False, True])
+@pytest.mark.parametrize("first_key", [False, True])
+async def test_whoever_dies_in_between_is_succeeded_without_loss(first_key: bool, reply_lost: bool) -> None:
+    """Dies before, and directly after, every single call of a rotation."""
+    calls = await counted_calls()
+    died = 0
+    for at in range(calls):
+        rig = Rig()
+        rotation = rig.process() if first_key else await rig.led()
+        rig.later(DAY_S)
+        rig.faults.calls.clear()
+
+        def die(_: str, rig: Rig = rig, at: int = at) -> None:
+            if len(rig.faults.calls) == at + 1:
+                raise KilledError
+
+        if reply_lost:
+            rig.faults.after = die
+        else:
+            rig.faults.before = die
+        try:
+            await (rotation.prepare() if first_key else rig.step(rotation))
+        except KilledError:
+            died += 1
+        rig.faults.before = rig.faults.after = lambda call: None
+        successor = await rig.led()
+        announced = rig.chain.announced
+        assert announced.key_id == rig.key_ids[-1]
+        assert announced.number == (1 if first_key else 2)
+        assert len(rig.key_ids) == announced.number
+        # Whatever was ever announced, and may still be sealed for, is open.
+        assert {seen.key_id for seen in rig.chain.seen} <= rig.opens(successor)
+    assert died >= (2 if reply_lost else 6)
+
+
+async def test_a_key_service_that_is_away_at_a_rotation_leaves_the_present_key(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Rig()
+    rotation = await rig.led()
+    [old] = rig.key_ids
+    rig.later(2 * DAY_S)
+    rig.faults.before = failing("wrap", KeyServiceAwayError("KMS cannot be reached"))
+    await rig.step(rotation)
+    await rig.step(rotation)
+    assert (rig.key_ids, rig.chain.announced.key_id, rig.opens(rotation)) == ([old], old, {old})
+    assert errors(caplog) == ["the sealing keys stay as they are, trying again"] * 2
+    rig.faults.before = lambda call: None
+    await rig.step(rotation)
+    assert rig.chain.announced.number == 2
+
+
+async def test_a_key_service_that_is_away_at_the_start_is_waited_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Rig()
+    await rig.led()
+    attempts: list[str] = []
+
+    def away_at_first(call: str) -> None:
+        if call == "unwrap":
+            attempts.append(call)
+            if len(attempts) < 4:
+                raise KeyServiceAwayError("KMS cannot be reached")
+
+    rig.faults.before = away_at_first
+    rotation = await rig.led()
+    assert len(attempts) == 4
+    assert rig.opens(rotation) == set(rig.key_ids)
+    assert len(rig.key_ids) == 1
+    assert len(errors(caplog)) == 3
+
+
+async def test_a_successor_can_lead_while_the_key_service_cannot_wrap() -> None:
+    rig = Rig()
+    await rig.led()
+    rig.later(2 * DAY_S)
+    rig.faults.before = failing("wrap", KeyServiceAwayError("KMS cannot be reached"))
+    successor = await rig.led()
+    assert rig.opens(successor) == set(rig.key_ids)
+
+
+async def test_a_generation_that_cannot_be_opened_again_is_not_announced(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The key service encrypts for us and does not decrypt."""
+    rig = Rig()
+    rotation = await rig.led()
+    rig.later(DAY_S)
+    rig.faults.before = failing("unwrap", KeyServiceAwayError("KMS cannot be reached"))
+    await rig.step(rotation)
+    assert len(rig.key_ids) == 2
+    assert rig.chain.announced == Announced(1, rig.key_ids[0])
+    assert errors(caplog)
+    rig.faults.before = lambda call: None
+    await rig.step(rotation)
+    assert rig.chain.announced == Announced(2, rig.key_ids[1])
+
+
+async def test_a_leader_who_slept_before_it_announced_comes_too_late() -> None:
+    rig = Rig()
+    sleeper = await rig.led()
+    rig.later(DAY_S)
+    successors: list[KeyRotation] = []
+
+    async def overtaken(key: object, number: int) -> None:
+        """The sleeper's announcement; meanwhile somebody else led, and rotated once more."""
+        rig.chain.announce = announce  # type: ignore[method-assign] # the sleeper's call alone is replaced
+        successors.append(await rig.led())
+        rig.later(DAY_S)
+        await rig.step(successors[0])
+        with pytest.raises(MoveAbortError):
+            await announce(key, number)  # type: ignore[arg-type] # it is passed on
+        raise MoveAbortError("cluster", 118)
+
+    announce = rig.chain.announce
+    rig.chain.announce = overtaken  # type: ignore[method-assign] # for one call
+    await rig.step(sleeper)
+    assert [seen.number for seen in rig.chain.seen] == [1, 2, 3]
+    assert rig.chain.announced.key_id in rig.opens(successors[0])
+    assert rig.chain.announced.key_id == rig.key_ids[-1]
+
+
+async def test_a_leader_who_slept_before_it_wrote_writes_nothing() -> None:
+    rig = Rig()
+    sleeper = await rig.led()
+    rig.later(DAY_S)
+    written = rig.store.replace
+
+    async def overtaken(*arguments: object, **named: object) -> object:
+        rig.store.replace = written  # type: ignore[method-assign] # for one call
+        await rig.led()
+        return await written(*arguments, **named)  # type: ignore[arg-type] # it is passed on
+
+    rig.store.replace = overtaken  # type: ignore[assignment, method-assign] # for one call
+    await rig.step(sleeper)
+    assert [seen.number for seen in rig.chain.seen] == [1, 2]
+    assert len(rig.key_ids) == 2
+
+
+@pytest.mark.parametrize("call", ["wrap", "unwrap", "look", "read"])
+async def test_nothing_is_written_or_announced_after_the_term(call: str) -> None:
+    rig = Rig()
+    term = leading()
+    rig.faults.before = lambda name: term.end() if name == call else None
+    with pytest.raises(NotLeadingError):
+        await rig.process(term).prepare()
+    assert rig.chain.seen == []
+    assert len(rig.store.history) == (1 if call == "unwrap" else 0)
+
+
+async def test_a_write_whose_reply_is_lost_counts() -> None:
+    rig = Rig()
+    lost: list[str] = []
+
+    def lose(call: str) -> None:
+        if call == "replace" and not lost:
+            lost.append(call)
+            raise KubeUnavailableError("the reply was lost")
+
+    rig.faults.after = lose
+    await rig.led()
+    assert lost
+    assert [seen.key_id for seen in rig.chain.seen] == rig.key_ids
+    assert len(rig.key_ids) == 1
+
+
+async def test_an_announcement_is_not_repeated_while_the_endpoint_lags(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Rig()
+    rotation = await rig.led()
+    rig.later(DAY_S)
+    before = rig.chain.announced
+    behind = rig.chain.look
+
+    async def lagging() -> object:
+        return replace(await behind(), announced=before)
+
+    rig.chain.look = lagging  # type: ignore[assignment, method-assign] # until it has caught up
+    await rig.step(rotation)
+    await rig.step(rotation)
+    assert [seen.number for seen in rig.chain.seen] == [1, 2]
+    assert "the chain does not show the announced key yet" in caplog.text
+    rig.chain.look = behind  # type: ignore[method-assign] # it has
+    await rig.step(rotation)
+    assert [item.superseded_ms is None for item in rig.store.generations.items] == [False, True]
+
+
+async def test_an_executor_that_is_added_again_gets_a_new_key_and_keeps_the_others_open() -> None:
+    """Its numbers begin with 1 again, while the Secret has higher ones."""
+    rig = Rig()
+    rotation = await rig.led()
+    for _ in range(2):
+        rig.later(DAY_S)
+        await rig.step(rotation)
+    latest = rig.chain.announced
+    assert latest.number == 3
+    rig.chain.announced = Announced(0, "")
+    await rig.step(rotation)
+    assert rig.chain.announced.number == 1
+    assert rig.chain.announced.key_id not in {seen.key_id for seen in rig.chain.seen[:-1]}
+    assert latest.key_id in rig.opens(rotation)
+    rig.later(DAY_S)
+    await rig.step(rotation)
+    assert rig.chain.announced.number == 2
+
+
+@pytest.mark.parametrize("kept", ["nothing", "an older state"])
+async def test_a_secret_that_was_lost_or_restored_leads_to_a_new_key(
+    kept: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = Rig()
+    rotation = await rig.led()
+    older = rig.store.generations
+    rig.later(DAY_S)
+    await rig.step(rotation)
+    rig.store.generations = Generations() if kept == "nothing" else older
+    successor = await rig.led()
+    assert rig.chain.announced.number == 3
+    assert len({seen.key_id for seen in rig.chain.seen}) == 3
+    assert rig.chain.announced.key_id in rig.opens(successor)
+    assert any("is not in the Secret" in text for text in errors(caplog))
+
+
+async def test_a_key_in_force_that_cannot_be_opened_needs_a_person() -> None:
+    rig = Rig()
+    await rig.led()
+    [kept] = rig.store.generations.items
+    rig.store.generations = Generations((replace(kept, wrapped=b"another key's"),))
+    with pytest.raises(ConfigurationError, match=r"cannot be opened.*wrapping key or passphrase") as caught:
+        await rig.led()
+    assert "another key's" not in str(caught.value)
+    assert len(rig.chain.seen) == 1
+
+
+async def test_an_old_key_that_cannot_be_opened_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+    rig = Rig()
+    rotation = await rig.led()
+    rig.later(DAY_S)
+    await rig.step(rotation)
+    old, current = rig.store.generations.items
+    rig.store.generations = Generations((replace(old, wrapped=b"damaged"), current))
+    successor = await rig.led()
+    await rig.step(successor)
+    assert rig.opens(successor) == {current.key_id}
+    assert errors(caplog).count("a sealing key cannot be opened") == 1
+
+
+async def test_a_wrapped_key_opens_in_its_own_place_only() -> None:
+    rig = Rig()
+    rotation = await rig.led()
+    rig.later(DAY_S)
+    await rig.step(rotation)
+    old, current = rig.store.generations.items
+    rig.store.generations = Generations((old, replace(current, wrapped=old.wrapped)))
+    with pytest.raises(ConfigurationError, match="cannot be opened"):
+        await rig.led()
+    secret, _ = rig.wrapping.known[old.wrapped]
+    context = {**OWNER, "generation": str(current.number), "key": current.key_id}
+    swapped = replace(current, wrapped=rig.wrapping.put(secret, context))
+    rig.store.generations = Generations((old, swapped))
+    with pytest.raises(ConfigurationError, match="is another key"):
+        await rig.led()
+
+
+async def test_an_operator_gets_a_new_key_once() -> None:
+    rig = Rig()
+    rotation = await rig.led()
+    rig.store.asked = True
+    await rig.step(rotation)
+    await rig.step(rotation)
+    assert rig.chain.announced.number == 2
+    assert not rig.store.asked
+
+
+async def test_a_chain_or_api_server_that_is_away_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    rig = Rig()
+    rotation = await rig.led()
+    kept = rig.store.generations
+    rig.later(DAY_S)
+    for call, error in (
+        ("look", LedgerUnavailableError("away")),
+        ("read", KubeUnavailableError("away")),
+        ("replace", ObjectChangedError(409, "changed")),
+    ):
+        rig.faults.before = failing(call, error)
+        await rig.step(rotation)
+        assert (rig.store.generations, len(rig.chain.seen)) == (kept, 1)
+    assert len(errors(caplog)) == 3
+
+
+async def test_logs_and_texts_show_no_key(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    rig = Rig()
+    rotation = await rig.led()
+    rig.later(DAY_S)
+    await rig.step(rotation)
+    texts = caplog.text + "".join(str(vars(record)) for record in caplog.records)
+    texts += (
+        repr(rotation)
+        + repr(rotation.keyring)
+        + repr(rig.store.generations)
+        + repr(rig.store.generations.items[0])
+    )
+    for secret, _ in rig.wrapping.known.values():
+        assert secret.hex() not in texts
+        assert repr(secret) not in texts
+    assert rig.key_ids[0] in texts
+
+
+async def test_an_unknown_key_is_looked_for_no_more_than_once_in_five_seconds() -> None:
+    looks: list[None] = []
+    now = 100.0
+    ring = Keyring(boot_s=lambda: now)
+    key = SealingPrivateKey.generate()
+
+    async def look() -> None:
+        looks.append(None)
+        if len(looks) == 2:
+            ring.add(key)
+
+    ring.look = look
+    key_id = key.public_key.key_id
+    assert await ring.find(key_id) is None
+    assert await ring.find(key_id) is None
+    assert len(looks) == 1
+    now += 5
+    assert await ring.find(key_id) is key
+    assert await ring.find(key_id) is key
+    assert len(looks) == 2
+
+
+async def test_a_key_that_a_predecessor_wrote_at_the_end_is_found() -> None:
+    rig = Rig()
+    rotation = await rig.led()
+    late = rig.process()
+    rig.store.asked = True
+    await late.prepare()
+    key_id = bytes.fromhex(rig.chain.announced.key_id)
+    assert not rotation.keyring.holds(key_id)
+    found = await rotation.keyring.find(key_id)
+    assert found is not None
+    assert found.public_key.key_id == key_id
+
+
+GENERATION = Generation("00" * 8, 1, 5, b"wrapped", 7, 9)
+
+
+def test_what_is_written_is_read_again_and_nothing_else() -> None:
+    kept = Generations((GENERATION, replace(GENERATION, key_id="01" * 8, superseded_ms=None)))
+    assert decode(encode(kept)) == kept
+    assert len(encode(Generations((replace(GENERATION, wrapped=bytes(400)),)))) < 700
+    for broken in (
+        b"",
+        b"[]",
+        b"{}",
+        b'{"version":1,"generations":[{}]}',
+        encode(kept).replace(b'"number":1', b'"number":-1'),
+        encode(kept).replace(b'"created_ms":5', b'"created_ms":"5"'),
+        encode(Generations((GENERATION, GENERATION))),
+    ):
+        with pytest.raises(ConfigurationError, match="was altered"):
+            decode(broken)
+    with pytest.raises(ConfigurationError, match="version 2"):
+        decode(encode(kept).replace(b'"version":1', b'"version":2'))
+
+
+def test_there_is_an_end_to_generations() -> None:
+    many = tuple(replace(GENERATION, key_id=f"{number:016x}") for number in range(MAX_GENERATIONS))
+    with pytest.raises(ConfigurationError, match="DAAS_KEY_ROTATION_SECONDS"):
+        Generations(many).with_new(GENERATION)

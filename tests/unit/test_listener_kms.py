@@ -1,0 +1,130 @@
+"""The listener's keys in KMS (moto's): wrapping, signing, and KMS that is away or refuses."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+from moto import mock_aws
+
+from infra.local.aws import create_signing_key, create_wrapping_key
+from k3s_daas.errors import ConfigurationError, LedgerUnavailableError
+from k3s_daas.sui.signers import verify_personal_message, verify_signature
+from listener_service.keys.aws import KmsWrapping, kms_client, open_kms_signer
+from listener_service.keys.errors import KeyServiceAwayError, KeyUnusableError
+from listener_service.keys.opening import open_keys
+from listener_service.keys.settings import KeySettings
+
+if TYPE_CHECKING:
+    from mypy_boto3_kms import KMSClient
+
+CONTEXT = {"cluster": "0xc", "executor": "0xe", "generation": "1", "key": "k"}
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[KMSClient]:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "local")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
+    with mock_aws():
+        yield kms_client()
+
+
+class Failing:
+    """A client of which every call fails."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __getattr__(self, name: str) -> Any:
+        def fail(**_: object) -> None:
+            raise self.error
+
+        return fail
+
+
+def refused(code: str, status: int = 400) -> ClientError:
+    reply = {
+        "Error": {"Code": code, "Message": "secret words"},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+    }
+    return ClientError(reply, "Decrypt")  # type: ignore[arg-type] # the fields that count
+
+
+async def test_a_wrapped_key_opens_with_its_context_only(client: KMSClient) -> None:
+    wrapping = KmsWrapping(client, create_wrapping_key(client))
+    wrapped = await wrapping.wrap(bytes(range(96)), CONTEXT)
+    assert bytes(range(96)) not in wrapped
+    assert await wrapping.unwrap(wrapped, CONTEXT) == bytes(range(96))
+    for context in (CONTEXT | {"generation": "2"}, CONTEXT | {"key": "other"}, {}):
+        with pytest.raises(KeyUnusableError, match="InvalidCiphertext"):
+            await wrapping.unwrap(wrapped, context)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (refused("ThrottlingException"), KeyServiceAwayError),
+        (refused("KeyUnavailableException", 500), KeyServiceAwayError),
+        (refused("Whatever", 503), KeyServiceAwayError),
+        (EndpointConnectionError(endpoint_url="https://secret words"), KeyServiceAwayError),
+        (NoCredentialsError(), KeyServiceAwayError),
+        (refused("InvalidCiphertextException"), KeyUnusableError),
+        (refused("AccessDeniedException"), KeyUnusableError),
+        (refused("DisabledException"), KeyUnusableError),
+    ],
+)
+async def test_what_passes_by_itself_is_told_from_what_needs_a_person(
+    error: Exception, expected: type[Exception]
+) -> None:
+    client: Any = Failing(error)
+    with pytest.raises(expected) as caught:
+        await KmsWrapping(client, "key").unwrap(b"wrapped", CONTEXT)
+    assert "secret words" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_the_signing_key_signs_and_its_absence_is_like_the_chains(client: KMSClient) -> None:
+    signer = open_kms_signer(client, create_signing_key(client))
+    verify_signature(b"transaction", signer.sign(b"transaction"), signer.public_key)
+    verify_personal_message(b"message", signer.sign_personal_message(b"message"), signer.public_key)
+    inner: Any = signer._signer  # its client is what fails
+    inner._client = Failing(EndpointConnectionError(endpoint_url="x"))
+    for sign in (signer.sign, signer.sign_personal_message):
+        with pytest.raises(LedgerUnavailableError, match="KMS did not sign"):
+            sign(b"transaction")
+
+
+@pytest.mark.parametrize("error", [refused("NotFoundException"), refused("AccessDeniedException")])
+def test_a_signing_key_that_kms_refuses_is_a_sentence(error: Exception) -> None:
+    client: Any = Failing(error)
+    with pytest.raises(ConfigurationError, match="DAAS_SIGNING_KMS_KEY_ID"):
+        open_kms_signer(client, "key")
+
+
+def test_another_kind_of_key_does_not_sign(client: KMSClient) -> None:
+    with pytest.raises(ConfigurationError):
+        open_kms_signer(client, create_wrapping_key(client))
+
+
+def test_a_kms_that_is_away_at_the_start_is_waited_for_and_reported(
+    client: KMSClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    key, wrapping = create_signing_key(client), create_wrapping_key(client)
+    away: Any = Failing(EndpointConnectionError(endpoint_url="x"))
+    calls: list[float] = []
+    inner = client.get_public_key
+
+    def answer(**named: Any) -> Any:
+        return inner(**named) if len(calls) >= 3 else away.get_public_key(**named)
+
+    monkeypatch.setattr(client, "get_public_key", answer)
+    monkeypatch.setattr("listener_service.keys.aws.kms_client", lambda: client)
+    opened = open_keys(KeySettings(signing_kms_key_id=key, wrapping_kms_key_id=wrapping), sleep=calls.append)
+    assert len(calls) == 3
+    assert opened.signer.public_key[0] == 1
+    assert isinstance(opened.wrapping, KmsWrapping)
+    assert [record.levelno for record in caplog.records] == [logging.ERROR] * 3
