@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 from k3s_daas.errors import ConfigurationError, DaasError
 from listener_service import logs
 from listener_service.assembly import assemble
+from listener_service.health.metrics import Metrics
+from listener_service.health.server import HealthServer
 from listener_service.settings import ListenerIdentity, ListenerSettings
+from listener_service.settings_table import help_text
+from listener_service.vitals import Vitals
+
+# What a shell says of a process that a signal ended.
+_SIGNALLED = 128
 
 
-def main(environment: Mapping[str, str] = os.environ) -> int:
-    """0 after SIGTERM or SIGINT, 1 with one sentence on stderr if a setting is wrong or a person is
-    needed.
-    """
+def main(environment: Mapping[str, str] = os.environ, arguments: Sequence[str] = ()) -> int:
+    """The exit code, as `--help` explains them."""
+    parser = argparse.ArgumentParser(
+        prog="python -m listener_service",
+        description="The listener: runs at the API server what the contract has accepted, and answers.",
+        epilog=help_text(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.parse_args(arguments)
     try:
         settings = ListenerSettings.from_environment(environment)
         # Before the keys: whoever waits for a key service says so.
@@ -38,15 +52,45 @@ def main(environment: Mapping[str, str] = os.environ) -> int:
 
 
 async def _run(settings: ListenerSettings, identity: ListenerIdentity) -> None:
-    stop = asyncio.Event()
+    vitals = Vitals(settings.lease_s, settings.ready_lag_s)
+    metrics, stop = Metrics(vitals), asyncio.Event()
+
+    def end(number: int) -> None:
+        if stop.is_set():
+            # Told twice: whoever says so wants no drain. What may have run is claimed.
+            logging.getLogger("listener_service").warning("told to end at once")
+            _leave(_SIGNALLED + number)
+        # First, so that nobody relies on it any more while it drains.
+        vitals.drains()
+        stop.set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    listener = await assemble(settings, identity, on_ready=_announce)
-    try:
-        await listener.run(stop)
-    finally:
-        await listener.close()
+        loop.add_signal_handler(number, end, number)
+    async with _health(settings, vitals, metrics) as facts:
+        listener = await assemble(
+            settings,
+            identity,
+            on_ready=lambda more: _announce({**more, **facts}),
+            vitals=vitals,
+            counts=metrics,
+        )
+        try:
+            await listener.run(stop)
+        finally:
+            await listener.close()
+
+
+@asynccontextmanager
+async def _health(
+    settings: ListenerSettings, vitals: Vitals, metrics: Metrics
+) -> AsyncGenerator[dict[str, object], None]:
+    """What the ready line says about it."""
+    if settings.health_address is None:
+        yield {}
+        return
+    async with HealthServer(vitals, metrics.render).serving(settings.health_address) as port:
+        yield {"health_port": port}
 
 
 def _announce(facts: Mapping[str, object]) -> None:
@@ -54,10 +98,13 @@ def _announce(facts: Mapping[str, object]) -> None:
     print(json.dumps({"ready": True, "pid": os.getpid(), **facts}), flush=True)  # noqa: T201  the ready line
 
 
-if __name__ == "__main__":
-    exit_code = main()
+def _leave(exit_code: int) -> None:
     logging.shutdown()
     sys.stdout.flush()
     # Not sys.exit: it would wait for threads that still wait for the API server, up to their finish_by. What
     # they do is claimed, and nobody is left to hear of it.
     os._exit(exit_code)
+
+
+if __name__ == "__main__":
+    _leave(main(arguments=sys.argv[1:]))

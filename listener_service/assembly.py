@@ -15,11 +15,14 @@ from k3s_daas.contract.reader import ContractReader
 from k3s_daas.errors import ConfigurationError, LedgerUnavailableError
 from k3s_daas.ids import to_hex
 from k3s_daas.sui.ledger import EventFilter, Ledger
+from k3s_daas.sui.quorum import QuorumLedger
 from listener_service.api_server import ApiServer, load_configuration
 from listener_service.backoff import Backoff
 from listener_service.blobs import BlobClient
+from listener_service.chain_tip import watch
 from listener_service.claims import Claims
 from listener_service.clock import ClusterClock
+from listener_service.counts import Counts, Tally
 from listener_service.event_source import ReplayPlan, Wanted, open_source
 from listener_service.executor import Executor
 from listener_service.keys.announcer import ChainAnnouncer
@@ -36,6 +39,8 @@ from listener_service.responder import Responder
 from listener_service.service import ListenerService
 from listener_service.settings import ListenerIdentity, ListenerSettings
 from listener_service.verification import Verifier
+from listener_service.vitals import Vitals
+from listener_service.watched_leases import WatchedLeases
 
 _log = logging.getLogger(__name__)
 
@@ -57,10 +62,17 @@ class Listener:
     executor: Executor
     objects: tuple[KubeLeases | SecretStore, ...]
     blobs: BlobClient | None
+    clock: ClusterClock
+    vitals: Vitals
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set, then drains and gives the lead back."""
-        await self.replica.run(stop)
+        watching = asyncio.create_task(watch(self.ledger, self.vitals.chain, self.clock))
+        try:
+            await self.replica.run(stop)
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
 
     async def close(self) -> None:
         """Releases connections and threads."""
@@ -78,9 +90,14 @@ class _Ready:
 
     on_ready: ReadyCallback
     identity: ListenerIdentity
+    vitals: Vitals
     said: bool = False
 
     def say(self, *, leading: bool) -> None:
+        if leading:
+            self.vitals.goes_live()
+        else:
+            self.vitals.stands_by()
         if not self.said:
             self.said = True
             executor, cluster = to_hex(self.identity.signer.address), to_hex(self.identity.roots.cluster)
@@ -94,12 +111,16 @@ async def assemble(
     on_ready: ReadyCallback,
     ledger: Ledger | None = None,
     clock: ClusterClock | None = None,
+    vitals: Vitals | None = None,
+    counts: Counts | None = None,
 ) -> Listener:
-    """Opens everything and checks it against the roots. `ledger` and `clock` replace the real ones.
+    """Opens everything and checks it against the roots. `ledger` and `clock` replace the real ones;
+    `vitals` and `counts` are told how things go.
 
     Raises `ConfigurationError` if something does not fit, `LedgerUnavailableError` if the endpoint is away.
     """
     clock = clock or ClusterClock()
+    vitals = vitals or Vitals(settings.lease_s, settings.ready_lag_s)
     # What is wrong on this machine is said before anybody else is asked.
     load_configuration(settings.kubeconfig)
     ledger = ledger or settings.endpoints.open()
@@ -109,7 +130,13 @@ async def assemble(
         cluster = await reader.cluster()
         _check_cluster(cluster, settings, identity)
         return _wire(
-            settings, identity, cluster, ledger=ledger, clock=clock, ready=_Ready(on_ready, identity)
+            settings,
+            identity,
+            cluster,
+            ledger=ledger,
+            clock=clock,
+            ready=_Ready(on_ready, identity, vitals),
+            counts=counts or Tally(),
         )
     except BaseException:
         await ledger.close()
@@ -124,24 +151,31 @@ def _wire(
     ledger: Ledger,
     clock: ClusterClock,
     ready: _Ready,
+    counts: Counts,
 ) -> Listener:
-    def connect(connections: int) -> ApiServer:
-        return ApiServer(lambda: load_configuration(settings.kubeconfig), connections=connections)
+    vitals = ready.vitals
 
-    def objects(threads: int, timeout_s: float) -> KubeObjects:
+    def connect(connections: int, purpose: str) -> ApiServer:
+        return ApiServer(
+            lambda: load_configuration(settings.kubeconfig),
+            connections=connections,
+            called=lambda status: counts.called(purpose, status),
+        )
+
+    def objects(threads: int, timeout_s: float, purpose: str) -> KubeObjects:
         # Connections and threads of their own: neither commands nor claims keep the lead from being renewed.
-        return KubeObjects(connect(threads), clock, threads=threads, timeout_s=timeout_s)
+        return KubeObjects(connect(threads, purpose), clock, threads=threads, timeout_s=timeout_s)
 
     roots, name = identity.roots, lease_name(identity.roots, identity.signer.address)
-    lead_leases = KubeLeases(objects(1, settings.lease_s / 4), settings.listener_namespace)
-    claim_leases = KubeLeases(objects(_CLAIM_THREADS, _CLAIM_TIMEOUT_S), settings.listener_namespace)
-    store = SecretStore(objects(1, _KEYS_TIMEOUT_S), settings.listener_namespace, name)
+    lead_leases = KubeLeases(objects(1, settings.lease_s / 4, "lead"), settings.listener_namespace)
+    claim_leases = KubeLeases(objects(_CLAIM_THREADS, _CLAIM_TIMEOUT_S, "claim"), settings.listener_namespace)
+    store = SecretStore(objects(1, _KEYS_TIMEOUT_S, "keys"), settings.listener_namespace, name)
     keyring = Keyring()
     reader = ContractReader(ledger, roots)
     # As many reads and mutations as have a place in the queue, so none of them waits a second time.
     at_once = 2 * settings.concurrency
     executor = Executor(
-        connect(at_once + settings.open_calls),
+        connect(at_once + settings.open_calls, "command"),
         concurrency=at_once,
         open_calls=settings.open_calls,
         listener_namespace=settings.listener_namespace,
@@ -165,12 +199,17 @@ def _wire(
         gas_budget=settings.gas_budget,
         clock=clock,
         blobs=blobs,
+        counts=counts,
     )
+    vitals.keys_open = lambda: keyring.size
+    vitals.answers_per_transaction = lambda: responder.answers_per_transaction
+    vitals.dissents = lambda: _dissents(ledger)
 
     cgroup = Cgroup()
     memory = MemoryBound(full_bound(settings.queue_bytes, cgroup), cgroup)
 
     async def begin(term: Term) -> ListenerService:
+        vitals.begins(term)
         await _check_clock(ledger, clock, term)
         rotation = KeyRotation(
             store,
@@ -183,7 +222,7 @@ def _wire(
             keyring=keyring,
         )
         await rotation.prepare()
-        return ListenerService(
+        service = ListenerService(
             term=term,
             source=open_source(
                 _wanted(identity, cluster),
@@ -191,9 +230,10 @@ def _wire(
                 settings.websockets,
                 clock=clock,
                 on_live=lambda: ready.say(leading=True),
+                on_connected=counts.connected,
             ),
             verifier=verifier,
-            claims=Claims(claim_leases, name, term, clock),
+            claims=Claims(claim_leases, name, term, clock, counts),
             executor=executor,
             responder=responder,
             reader=reader,
@@ -201,11 +241,14 @@ def _wire(
             memory=memory,
             drain_s=settings.drain_ms / 1000,
             clock=clock,
+            counts=counts,
             chores=(rotation.run,),
         )
+        vitals.service = service
+        return service
 
     leadership = Leadership(
-        leases=lead_leases,
+        leases=WatchedLeases(lead_leases, vitals.lead_calls, counts),
         name=name,
         # Unique also if a host name comes again: what another process did is not ours.
         identity=f"{socket.gethostname()}_{secrets.token_hex(8)}",
@@ -214,7 +257,19 @@ def _wire(
         on_standby=lambda: ready.say(leading=False),
     )
     replica = Replica(leadership, begin, settings.resume_after_checkpoint)
-    return Listener(replica, ledger, executor, (lead_leases, claim_leases, store), blobs)
+    own_objects = (lead_leases, claim_leases, store)
+    return Listener(replica, ledger, executor, own_objects, blobs, clock, vitals)
+
+
+def _dissents(ledger: Ledger) -> dict[tuple[str, str], int]:
+    """By the endpoint's place in the settings, from 1, and the kind of dissent."""
+    if not isinstance(ledger, QuorumLedger):
+        return {}
+    return {
+        (str(number), kind): times
+        for number, kinds in enumerate(ledger.dissents.values(), 1)
+        for kind, times in kinds.items()
+    }
 
 
 def _wanted(identity: ListenerIdentity, cluster: ClusterState) -> Wanted:

@@ -26,8 +26,8 @@ class Counts(Protocol):
         """A command of this kind (`queue.ticket.Kind`) was in this stage for so long."""
         ...
 
-    def answered(self, kind: str, status: int) -> None:
-        """A command's answer is on chain; `status` is its HTTP status."""
+    def answered(self, status: int | None) -> None:
+        """An answer with this HTTP status is on chain; None if it could not be put there."""
         ...
 
     def claim(self, event: str, number: int = 1) -> None:
@@ -80,7 +80,7 @@ class Tally:
     def took(self, stage: str, kind: str, seconds: float) -> None:
         """Not kept."""
 
-    def answered(self, kind: str, status: int) -> None:
+    def answered(self, status: int | None) -> None:
         """Not kept."""
 
     def claim(self, event: str, number: int = 1) -> None:

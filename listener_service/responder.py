@@ -20,7 +20,7 @@ from listener_service import answers
 from listener_service.answer_transactions import AnswerTransactions
 from listener_service.blobs import BlobClient
 from listener_service.clock import Clock, SystemClock
-from listener_service.counts import Counts
+from listener_service.counts import Counts, Tally
 from listener_service.outbox import Outbox, answer_backoff
 from listener_service.refusal import ReplyTo
 from listener_service.sealed_responses import ResponseSealer
@@ -44,6 +44,7 @@ class Responder:
         counts: Counts | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
+        self._counts = counts = counts or Tally()
         self._sealer = ResponseSealer(roots.cluster, blobs)
         self._transactions = AnswerTransactions(ledger, roots, signer, gas_budget=gas_budget)
         self._outbox = Outbox(ledger, self._transactions, self._clock, counts=counts)
@@ -64,6 +65,7 @@ class Responder:
             # The cluster's own limit was lowered since the command was read.
             too_large = answers.reply_too_large(is_read=is_read)
             outcome = await self._store(reply_to, self._sealer.status(reply_to, too_large))
+        self._counts.answered(None if outcome is None or not outcome.success else response.status_code)
         if outcome is None:
             _log.error("the request was not answered before answer_by", extra={"status": envelope.status})
         else:

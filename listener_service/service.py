@@ -81,6 +81,11 @@ class ListenerService:
         """The checkpoint to resume after: what came before is answered, or among the claims."""
         return self._frontier.watermark
 
+    @property
+    def covered(self) -> int | None:
+        """Every event up to and including this checkpoint was delivered."""
+        return self._frontier.covered
+
     async def run(self, stop: asyncio.Event, *, watermark: int | None) -> None:
         """Works until `stop`, then drains. Raises what the source raises: only what needs a person.
 
@@ -128,7 +133,7 @@ class ListenerService:
 
     @property
     def _succession(self) -> Succession:
-        return Succession(self.term, self.reader, self.responder, self.clock)
+        return Succession(self.term, self.reader, self.responder, self.clock, self.counts)
 
     async def _read(self, watermark: int | None) -> None:
         async with aclosing(self.source.items(watermark)) as items:
@@ -136,6 +141,7 @@ class ListenerService:
                 if isinstance(item, Covered):
                     self._frontier.cover(item.checkpoint)
                     continue
+                self.counts.delivered(replayed=item.replayed)
                 self._frontier.delivered(item.event.identity, item.event.checkpoint)
                 ticket = self._ticket(item)
                 if ticket is None:
@@ -195,13 +201,13 @@ class ListenerService:
             _log.warning("answer_by has passed, nothing was run", extra=_where(event))
             self.counts.not_run(TOO_LATE)
             return
-        times = _Stopwatch()
+        times = _Stopwatch(self.counts, ticket)
         try:
             command = await self.verifier.verify(event, requested)
-            times.lap("verify_ms")
+            times.lap("verify")
             self._dispatcher.hold(ticket, ticket.bytes_with(command.envelope.body))
             response = await self._run(ticket, command)
-            times.lap("run_ms")
+            times.lap("run")
         except RefusedCommandError as refused:
             _log.warning(
                 "command refused, nothing was run",
@@ -219,7 +225,8 @@ class ListenerService:
         # It needs nothing more that others wait for: answers go out however full the queue is.
         self._dispatcher.leave(ticket)
         await self.responder.answer(command.reply_to, response, is_read=command.attributes.is_read)
-        times.lap("answer_ms")
+        times.lap("answer")
+        times.end()
         _log.info("command answered", extra=_what(command) | {"status": response.status} | times.laps)
 
     async def _run(self, ticket: Ticket, command: VerifiedCommand) -> ResponseEnvelope | None:
@@ -255,12 +262,14 @@ class ListenerService:
                 return await self._run_claimed(command, event)
 
     async def _claim(self, command: VerifiedCommand, event: ChainEvent) -> Claimed:
-        claim = Claim.of(command.requested, command.envelope.reply_key, event)
+        claim, began = Claim.of(command.requested, command.envelope.reply_key, event), time.perf_counter()
         try:
             return await self.claims.claim(claim)
         except ClaimRefusedError as error:
             _log.error("a command cannot be claimed", extra={"error": str(error)})
             raise RefusedCommandError("claim", answers.not_claimed(), command.reply_to) from error
+        finally:
+            self.counts.took("claim", Kind.MUTATION.value, time.perf_counter() - began)
 
     async def _run_claimed(self, command: VerifiedCommand, event: ChainEvent) -> ResponseEnvelope:
         """From here on nobody else runs it, so whatever we know about it is the truth."""
@@ -309,16 +318,25 @@ async def _until(stop: asyncio.Event) -> None:
 
 
 class _Stopwatch:
-    """Milliseconds between laps, by name."""
+    """A command's way through the stages, since it left the queue; `laps` is in milliseconds, for the log."""
 
-    def __init__(self) -> None:
+    def __init__(self, counts: Counts, ticket: Ticket) -> None:
         self.laps: dict[str, float] = {}
-        self._last = time.perf_counter()
+        self._counts = counts
+        self._kind = ticket.kind.value
+        self._arrived = self._last = ticket.arrived_s
+        self.lap("queue")
 
-    def lap(self, name: str) -> None:
+    def lap(self, stage: str) -> None:
+        """This stage is over."""
         now = time.perf_counter()
-        self.laps[name] = round((now - self._last) * 1000, 2)
-        self._last = now
+        seconds, self._last = now - self._last, now
+        self.laps[f"{stage}_ms"] = round(seconds * 1000, 2)
+        self._counts.took(stage, self._kind, seconds)
+
+    def end(self) -> None:
+        """It is answered."""
+        self._counts.took("total", self._kind, self._last - self._arrived)
 
 
 def _log_unbelieved(event: ChainEvent, error: UnbelievableError) -> None:

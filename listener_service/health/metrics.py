@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -22,7 +21,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from listener_service import counts
+from listener_service import __version__, counts
 from listener_service.health import checks
 from listener_service.queue.ticket import Kind
 from listener_service.vitals import Phase, Vitals
@@ -44,7 +43,9 @@ class Metrics:
         ProcessCollector(registry=registry)
         self._events = _counter(registry, "events", "Events that came from the event source.", "origin")
         self._not_run = _counter(registry, "not_run", "Events and commands that did not run.", "reason")
-        self._answers = _counter(registry, "answers", "Commands whose answer is on chain.", "kind", "code")
+        self._answers = _counter(
+            registry, "answers", "Answers on chain; code is none for one that could not be put there.", "code"
+        )
         self._claims = _counter(registry, "claims", "What became of claims.", "event")
         self._transactions = _counter(
             registry, "transactions", "Transactions with answers, each time one was sent.", "outcome"
@@ -93,8 +94,8 @@ class Metrics:
     def took(self, stage: str, kind: str, seconds: float) -> None:
         self._stages.labels(stage, kind).observe(seconds)
 
-    def answered(self, kind: str, status: int) -> None:
-        self._answers.labels(kind, _code(status)).inc()
+    def answered(self, status: int | None) -> None:
+        self._answers.labels(_code(status)).inc()
 
     def claim(self, event: str, number: int = 1) -> None:
         self._claims.labels(event).inc(number)
@@ -103,7 +104,7 @@ class Metrics:
         self._transactions.labels(outcome).inc()
 
     def called(self, purpose: str, status: int | None) -> None:
-        self._calls.labels(purpose, "none" if status is None else _code(status)).inc()
+        self._calls.labels(purpose, _code(status)).inc()
 
     def renewal(self, *, succeeded: bool) -> None:
         self._renewals.labels("succeeded" if succeeded else "failed").inc()
@@ -121,7 +122,7 @@ class _State(Collector):
     def collect(self) -> Iterator[Metric]:
         vitals = self._vitals
         yield _gauge(
-            "build_info", "What runs.", {(_version(), platform.python_version()): 1}, "version", "python"
+            "build_info", "What runs.", {(__version__, platform.python_version()): 1}, "version", "python"
         )
         yield _gauge(
             "phase",
@@ -228,13 +229,5 @@ def _dissents(dissents: Mapping[tuple[str, str], int]) -> Metric:
     return family
 
 
-def _code(status: int) -> str:
-    return f"{status // 100}xx"
-
-
-def _version() -> str:
-    try:
-        return version("k3s-daas")
-    except PackageNotFoundError:
-        # In the container the code is copied, not installed.
-        return "unknown"
+def _code(status: int | None) -> str:
+    return "none" if status is None else f"{status // 100}xx"

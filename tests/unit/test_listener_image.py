@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 import re
 import sys
+import tomllib
 from pathlib import Path
+
+from listener_service import __version__
 
 ROOT = Path(__file__).parents[2]
 OURS = {"k3s_daas", "listener_service"}
@@ -38,8 +41,11 @@ def test_the_container_has_what_the_listener_imports_and_no_tools() -> None:
         needed |= imported(path)
     # For type checkers only.
     third_party = needed - OURS - set(sys.stdlib_module_names) - {"mypy_boto3_kms"}
-    assert third_party == {"boto3", "botocore", "cryptography", "kubernetes", "urllib3", "websockets"}
-    assert third_party | {"grpclib", "pysui"} <= names
+    assert third_party == {
+        *("boto3", "botocore", "cryptography", "kubernetes", "prometheus_client", "urllib3", "websockets")
+    }
+    # The one whose package is named otherwise.
+    assert {name.replace("_", "-") for name in third_party} | {"grpclib", "pysui"} <= names
     assert not {"chalice", "moto", "pytest"} & names
 
 
@@ -48,3 +54,8 @@ def test_the_container_runs_as_nobody_in_particular_on_a_pinned_base() -> None:
     assert re.search(r"^USER 10001:10001$", dockerfile, re.MULTILINE)
     assert "--require-hashes" in dockerfile
     assert re.search(r"^ARG PYTHON=python:\d+\.\d+\.\d+-slim-\w+$", dockerfile, re.MULTILINE)
+
+
+def test_the_version_that_metrics_tell_is_the_projects() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == __version__
