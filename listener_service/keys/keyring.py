@@ -33,6 +33,11 @@ class Keyring:
     def __len__(self) -> int:
         return len(self._keys)
 
+    @property
+    def size(self) -> int:
+        """How many keys are open."""
+        return len(self._keys)
+
     def holds(self, key_id: bytes) -> bool:
         return key_id in self._keys
 

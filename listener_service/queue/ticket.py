@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -44,6 +45,8 @@ class Ticket:
     work_bytes: int
     order: int = field(default=-1)
     """Its place in the chain's order, given by the queue."""
+    arrived_s: float = field(default_factory=time.perf_counter)
+    """When the source delivered it."""
 
     @property
     def is_late(self) -> bool:
