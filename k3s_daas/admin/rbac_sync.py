@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from k3s_daas.admin.listener_rbac import Manifest, impersonator, owner_user
 from k3s_daas.admin.seal_owners import SealHistory, SealOwners
+from k3s_daas.sui.ledger import ForgedReplyError
 
 SEALS_ANNOTATION = "daas.io/live-seals"
 UNTIL_ANNOTATION = "daas.io/read-until-checkpoint"
@@ -40,8 +41,14 @@ class Difference:
 
 
 def wanted_role(found: SealOwners, roles: Iterable[str]) -> Manifest:
-    """The ClusterRole as it has to be, with its note of the history."""
-    manifest = impersonator(map(owner_user, found.owners), roles)
+    """The ClusterRole as it has to be, with its note of the history.
+
+    Raises `ForgedReplyError` for a role whose name the contract would never have taken.
+    """
+    try:
+        manifest = impersonator(map(owner_user, found.owners), roles)
+    except ValueError as error:
+        raise ForgedReplyError(f"the chain does not have what the endpoint says: {error}") from None
     seals = base64.b64encode(b"".join(sorted(found.history.seals))).decode()
     if len(seals) <= _MAX_SEALS_CHARS:
         manifest["metadata"]["annotations"] = {

@@ -98,9 +98,11 @@ class Stage:
         authorised: OnChainAttributes | None = None,
         payload_for: Callable[[bytes], bytes] = lambda request_id: request_id,
         payload: PayloadReference | None = None,
+        envelope_with: Callable[[RequestEnvelope], RequestEnvelope] = lambda made: made,
+        command_with: Callable[[Command], Command] = lambda made: made,
     ) -> Asked:
         """What a gateway does; `payload_for` seals the body for another request id, `payload` names one kept
-        elsewhere.
+        elsewhere, and the last two change what an honest one would send.
 
         Raises `MoveAbortError` if the contract refuses.
         """
@@ -138,8 +140,9 @@ class Stage:
             start_by_ms=now + start_within_ms,
             finish_by_ms=now + 100_000,
             answer_by_ms=now + 600_000,
-            payload=payload or split(hpke.seal(envelope.encode(), info)),
+            payload=payload or split(hpke.seal(envelope_with(envelope).encode(), info)),
         )
+        command = command_with(command)
         await self._execute(
             lambda builder: execute_command(
                 builder, self.chain.roots.package_latest, cluster.ref, seal.ref, command

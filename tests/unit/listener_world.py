@@ -28,7 +28,7 @@ from k3s_daas.contract.calls import (
 )
 from k3s_daas.contract.events import API_REQUEST, ApiRequested, event_type
 from k3s_daas.contract.objects import ExecutorState, GrantState, RequestState, ResponseState, SessionState
-from k3s_daas.envelope import RequestEnvelope, ResponseEnvelope
+from k3s_daas.envelope import BlobReference, RequestEnvelope, ResponseEnvelope
 from k3s_daas.errors import LedgerUnavailableError
 from k3s_daas.ids import new_request_id
 from k3s_daas.payload import join, payload_hash, split
@@ -173,6 +173,8 @@ class World:
     session: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     sealing_key: SealingPrivateKey = field(default_factory=SealingPrivateKey.generate)
     reply_key: SealingPrivateKey = field(default_factory=SealingPrivateKey.generate)
+    seals: dict[bytes, bytes] = field(default_factory=dict)
+    """The seal of each request that was made."""
 
     def __post_init__(self) -> None:
         self.leases = MemoryLeases(lambda: self.clock.ms)
@@ -275,6 +277,7 @@ class World:
         headers: Sequence[tuple[str, str]] = (("Accept", "application/json"),),
         body: bytes = b"",
         reply_key: bytes | None = None,
+        body_blob: BlobReference | None = None,
         authorised: OnChainAttributes | None = None,
         signer: FileSigner | None = None,
         session: Ed25519PrivateKey | None = None,
@@ -288,7 +291,8 @@ class World:
         """One command as event and (stored) transaction; each override forges one thing."""
         request_id = new_request_id(NOW_MS)
         answer_to = reply_key or self.reply_key.public_bytes()
-        envelope = RequestEnvelope(method, path, query, tuple(headers), body, answer_to)
+        envelope = RequestEnvelope(method, path, query, tuple(headers), body, answer_to, body_blob)
+        self.seals[request_id] = seal.id
         info = request_info(CLUSTER, seal.id, request_id)
         if callable(payload):
             payload = payload(request_id)
@@ -375,9 +379,15 @@ class World:
         """Status and opened envelope by request id."""
         found: dict[bytes, tuple[int, ResponseEnvelope]] = {}
         for request_id, status, sealed in self.stored():
-            plain = self.reply_key.open(sealed, response_info(CLUSTER, SEAL, request_id))
+            seal = self.seals.get(request_id, SEAL)
+            plain = self.reply_key.open(sealed, response_info(CLUSTER, seal, request_id))
             found[request_id] = (status, ResponseEnvelope.decode(plain))
         return found
+
+
+def other_signer() -> FileSigner:
+    """Somebody whom nothing pins."""
+    return FileSigner(Ed25519PrivateKey.generate())
 
 
 def inline(chunks: Sequence[bytes]) -> PayloadReference:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from k3s_daas.contract.events import API_REQUEST, event_type
 from k3s_daas.contract.reader import ContractReader
-from k3s_daas.sui.ledger import EventFilter
+from k3s_daas.sui.ledger import EventFilter, Ledger
 from listener_service.api_server import ApiServer
+from listener_service.blobs import BlobClient
 from listener_service.claims import Claims
 from listener_service.event_source import LedgerEventSource, ReplayPlan
 from listener_service.executor import Executor
@@ -55,11 +56,14 @@ async def listener(
     open_calls: int = 4,
     windows: WindowRules | None = None,
     memory: MemoryBound | None = None,
+    believed: Ledger | None = None,
+    blobs: BlobClient | None = None,
 ) -> AsyncGenerator[Running, None]:
     """A running listener over the scripted ports, leading and subscribed when the block begins; drained at
-    its end.
+    its end. `believed` is asked about the chain's state, the world's ledger for events.
     """
-    reader = ContractReader(world.ledger, world.roots)
+    believed = believed or world.ledger
+    reader = ContractReader(believed, world.roots)
     live = asyncio.Event()
     services: list[ListenerService] = []
     executor = Executor(
@@ -84,13 +88,14 @@ async def listener(
                     on_live=live.set,
                 ),
                 verifier=Verifier(
-                    ledger=world.ledger,
+                    ledger=believed,
                     reader=reader,
                     roots=world.roots,
                     executor=world.executor.address,
                     keyring=Keyring.of([world.sealing_key]),
                     listener_namespace=NAMESPACE,
                     clock=world.clock,
+                    blobs=blobs,
                 ),
                 claims=Claims(world.leases, LEASE, term, world.clock),
                 executor=executor,

@@ -21,10 +21,9 @@ from k3s_daas.payload import split
 from k3s_daas.rbac import Rule
 from k3s_daas.sealing import request_info
 from k3s_daas.sui.ledger import Abort, ChainEvent, ExecutionOutcome
-from k3s_daas.sui.signers import FileSigner
 from k3s_daas.sui.transactions import transaction_digest
 from tests.unit.contract_world import CLUSTER, PACKAGE, SEAL
-from tests.unit.listener_world import NAMESPACE, NOW_MS, World, until
+from tests.unit.listener_world import NAMESPACE, NOW_MS, World, other_signer, until
 from tests.unit.running_listener import listener
 from tests.unit.scripted_api_server import ScriptedApiServer, ScriptedReply, scripted_api_server
 
@@ -98,10 +97,6 @@ async def test_a_mutation_passes_through_untouched(
     _, envelope = world.answers()[requested.request_id]
     assert (envelope.status, envelope.body) == (409, b"conflict")
     assert dict(envelope.headers) == {"Content-Type": "application/json", "Warning": '299 - "old"'}
-
-
-def other_signer() -> FileSigner:
-    return FileSigner(Ed25519PrivateKey.generate())
 
 
 def flip(data: bytes) -> bytes:

@@ -73,7 +73,9 @@ def event(name: str, *ids: bytes, checkpoint: int = 5, package: bytes = PACKAGE)
     for one in ids:
         writer.address(one)
     contents = writer.finish() + b"the rest"
-    return ChainEvent(package, "events", event_type(package, name), bytes(32), contents, "digest", 0, checkpoint)
+    return ChainEvent(
+        package, "events", event_type(package, name), bytes(32), contents, "digest", 0, checkpoint
+    )
 
 
 CREATED = event("ClusterCreated", CLUSTER, checkpoint=3)
@@ -243,3 +245,9 @@ def test_what_somebody_added_by_hand_is_seen() -> None:
     change = difference(edited, wanted)
     assert change.needed
     assert change.lines() == ["- user (any)"]
+
+
+@pytest.mark.parametrize("role", ["viewer\r\nImpersonate-Group: system:masters", "system:masters", ""])
+def test_a_role_that_the_contract_has_not_reaches_no_cluster(role: str) -> None:
+    with pytest.raises(ForgedReplyError, match="does not have"):
+        wanted_role(result_of("alice"), ["operator", role])
