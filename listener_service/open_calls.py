@@ -3,8 +3,8 @@
 What a caller can rely on:
 
 1. These calls take no thread and no place of the ordinary ones, however many there are.
-2. There is a bound on all of them together and on those of one seal; who comes beyond it is told to come
-   again, and nothing is run for him.
+2. There is a bound on all of them together and on those of one seal's owner; who comes beyond it is told to
+   come again, and nothing is run for him.
 3. No window is longer than `WindowRules.longest_s`, and none ends later than its caller can be answered,
    whatever the request says.
 """
@@ -39,7 +39,7 @@ _PART_FOR_WAITING = 5 / 6
 _RETRY_AFTER_S = 2
 # An API server ends a watch by itself some time after us, should nobody be there to cut it.
 _GRACE_S = 8
-# One seal's part of all places.
+# One holder's part of all places, whatever the number of his seals.
 _SHARES = 4
 _REMEMBERED_WATCHES = 4096
 
@@ -71,28 +71,29 @@ class OpenCalls:
         self._rules = rules or WindowRules()
         self._monotonic = monotonic
         self._threads = ThreadPoolExecutor(max_workers=places, thread_name_prefix="open-call")
-        self._seals: Counter[bytes] = Counter()
+        self._holders: Counter[bytes] = Counter()
         self._silences = Silences(_REMEMBERED_WATCHES)
         self._live: set[LiveReply] = set()
 
     async def run(self, command: VerifiedCommand, call: ApiCall, may_start: Callable[[], bool]) -> RawReply:
         """The reply up to the end of its window. Raises `ApiServerError`, and a 429 `StatusError` if there is
         no place."""
-        seal = command.requested.seal
-        if self._seals.total() >= self._places or self._seals[seal] >= max(1, self._places // _SHARES):
+        holder = command.requested.requester
+        share = max(1, self._places // _SHARES)
+        if self._holders.total() >= self._places or self._holders[holder] >= share:
             raise StatusError(
                 429,
                 "TooManyRequests",
                 "too many watches and followed logs are open at once: end some, or try again",
                 retry_after_s=_RETRY_AFTER_S,
             )
-        self._seals[seal] += 1
+        self._holders[holder] += 1
         try:
             return await self._run(command, call, may_start)
         finally:
-            self._seals[seal] -= 1
-            if not self._seals[seal]:
-                del self._seals[seal]
+            self._holders[holder] -= 1
+            if not self._holders[holder]:
+                del self._holders[holder]
 
     def end(self) -> None:
         """Closes all windows: what there is so far is the reply."""

@@ -107,6 +107,7 @@ class ListenerService:
                 if task.done():
                     task.result()
         finally:
+            self._dispatcher.close()
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
@@ -299,7 +300,6 @@ class ListenerService:
         """Waits for what is in work, at most `drain_s`; what is cut off a successor finds among the claims,
         or in the replay, as what waits in the queue.
         """
-        self._dispatcher.close()
         if not self.term.is_current():
             for task in self._successors:
                 task.cancel()

@@ -85,6 +85,11 @@ class Queue:
         return {kind: len(line) for kind, line in self._lines.items()}
 
     @property
+    def is_closed(self) -> bool:
+        """Nothing starts any more."""
+        return self._closed
+
+    @property
     def is_empty(self) -> bool:
         """Nothing waits, nothing is in work, and nothing of what was is remembered."""
         left = (len(self._objects), self._work.holders, *(shares.holders for shares in self._places.values()))

@@ -58,9 +58,9 @@ class Ticket:
         return self.work_bytes + _COPIES * sum(map(len, bodies))
 
 
-# Measured (tests/unit/test_listener_queue_costs.py): an event with its ticket and its entries in the queue
-# takes 2.0 KB, a command in work with an answer of a few KB up to 90 KB.
-_WAITING_BYTES = 2_048
+# Measured: besides its contents an event in the queue takes 1.4 KB, which a test repeats; a command in work
+# with an answer of a few KB 49 KB of Python's memory, and about as much of libraries'.
+_WAITING_BYTES = 1_536
 _WORK_BYTES = 96 * 1024
 # A ciphertext comes in a transaction, is joined, opened, and kept as a body; a reply goes the other way.
 _COPIES = 4

@@ -9,9 +9,11 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
+from k3s_daas.contract.calls import SharedRef
 from k3s_daas.envelope import RequestEnvelope, ResponseEnvelope
 from listener_service.open_calls import watch_key
 from listener_service.windows import WindowRules
+from tests.unit.contract_world import OWNER
 from tests.unit.listener_world import World, until
 from tests.unit.running_listener import listener
 from tests.unit.scripted_api_server import ScriptedApiServer, ScriptedReply, SeenRequest, scripted_api_server
@@ -187,10 +189,13 @@ async def test_open_watches_keep_no_place_from_a_read(world: World, api: OpenApi
         assert len(world.answers()) == 1
 
 
-async def test_one_seal_has_a_share_of_the_places_and_is_told_to_come_again(
+async def test_one_holder_has_a_share_of_the_places_and_is_told_to_come_again(
     world: World, api: OpenApiServer
 ) -> None:
-    first, second = (world.command(query=ONLOOKER) for _ in range(2))
+    another_of_his = SharedRef(bytes(32), 3)
+    world.add_seal(another_of_his, OWNER)
+    first = world.command(query=ONLOOKER, seal=another_of_his)
+    second = world.command(query=ONLOOKER)
     async with listener(world, api.script, open_calls=4, windows=PATIENT):
         world.ledger.publish(first[1])
         await until(lambda: len(api.seen) == 1)

@@ -79,6 +79,8 @@ def test_a_complete_environment_is_read(environment: dict[str, str]) -> None:
         ("DAAS_LISTENER_NAMESPACE", "Not_A_Namespace"),
         ("DAAS_CONCURRENCY", "0"),
         ("DAAS_CONCURRENCY", "many"),
+        ("DAAS_QUEUE_BYTES", "1000"),
+        ("DAAS_QUEUE_BYTES", "64Mi"),
         ("DAAS_DRAIN_MS", "-1"),
         ("DAAS_GAS_BUDGET", "1"),
         ("DAAS_RESUME_AFTER_CHECKPOINT", "x"),
