@@ -30,9 +30,6 @@ class Keyring:
             ring.add(key)
         return ring
 
-    def __len__(self) -> int:
-        return len(self._keys)
-
     @property
     def size(self) -> int:
         """How many keys are open."""
