@@ -7,7 +7,6 @@ number, and a connection serves one of them.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -45,7 +44,7 @@ class HealthServer:
     vitals: Vitals
     metrics: Callable[[], tuple[str, bytes]]
     timeout_s: float = _TIMEOUT_S
-    _open: set[asyncio.Task[None]] = field(default_factory=set)
+    _open: set[asyncio.StreamWriter] = field(default_factory=set)
 
     @asynccontextmanager
     async def serving(self, address: HealthAddress) -> AsyncGenerator[int, None]:
@@ -63,27 +62,25 @@ class HealthServer:
             try:
                 yield int(server.sockets[0].getsockname()[1])
             finally:
-                for task in self._open:
-                    task.cancel()
+                for writer in self._open:
+                    writer.transport.abort()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._open.add(task)
+        if len(self._open) >= _MOST_CONNECTIONS:
+            writer.transport.abort()
+            return
+        self._open.add(writer)
         try:
-            if len(self._open) <= _MOST_CONNECTIONS:
-                async with asyncio.timeout(self.timeout_s):
-                    await self._serve(reader, writer)
+            async with asyncio.timeout(self.timeout_s):
+                await self._serve(reader, writer)
+                writer.close()
+                # Until the peer has taken it all: who does not read keeps no connection.
+                await writer.wait_closed()
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             _log.debug("a request for health was not complete, or its answer was not taken")
-        except asyncio.CancelledError:
-            # The server ends; raised on, the streams would report it as an error.
-            pass
         finally:
-            self._open.discard(task)
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+            self._open.discard(writer)
+            writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
