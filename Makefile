@@ -49,6 +49,10 @@ fuzz-contract: setup move ## Arbitrary calls of the contract against a model of 
 fuzz-gateway: setup ## Hostile requests through gateway and listener (FUZZ_ARGS="--requests N --seed N")
 	$(PYTHON) -m tests.fuzz_gateway $(FUZZ_ARGS)
 
+.PHONY: chaos
+chaos: setup move ## The seven faults that the listener must survive, in full, about 20 minutes (CHAOS_ARGS="--only 1,3")
+	$(PYTHON) -m tests.chaos $(CHAOS_ARGS)
+
 .PHONY: lint
 lint: setup ## Formatting, ruff, mypy --strict and the import layers
 	$(VENV)/bin/ruff format --check .

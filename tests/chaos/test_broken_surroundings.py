@@ -1,0 +1,103 @@
+"""Stream, fullnode, API server and blob store fail under load: every command is run once, or refused with
+the code for it, and the listener goes on by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.chaos.commands import Commands
+from tests.chaos.scale import scaled, tallied
+from tests.chaos.tally import Tally
+from tests.chaos.tcp_proxy import TcpProxy, tcp_proxy
+from tests.integration.listener_stage import Stage, stage
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(scaled(120, 600))]
+
+SECONDS = scaled(4, 60)
+PER_SECOND = 3
+# Shorter than the absence, so that some commands are too late when it is over.
+START_WITHIN_MS = scaled(3_000, 20_000)
+CUT_EVERY_S = 0.2
+# After the fault, and all of these are run.
+AFTERWARDS = 4
+LEASE = {"DAAS_LEASE_SECONDS": "2"}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def chain(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    async with stage(tmp_path_factory.mktemp("broken")) as made:
+        yield made
+
+
+async def under(
+    chain: Stage,
+    name: str,
+    tally: Tally,
+    fault: Coroutine[Any, Any, None],
+    start_within_ms: int = START_WITHIN_MS,
+    **settings: str,
+) -> None:
+    """Sends commands while the fault lasts, and some afterwards."""
+    count = SECONDS * PER_SECOND
+    commands = await Commands.prepare(chain, name, count + AFTERWARDS, reads=True)
+    async with chain.listener(**LEASE, **settings):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fault)
+            for _ in range(count):
+                group.create_task(commands.send(start_within_ms=start_within_ms))
+                await asyncio.sleep(1 / PER_SECOND)
+        await commands.collect(start_within_ms / 1000 + 60)
+        already = len(commands.sent)
+        await commands.send(AFTERWARDS)
+        await commands.collect(60)
+    commands.judge(tally)
+    for one in commands.sent[already:]:
+        if one.answer is None or one.answer.status != one.wanted.status:
+            tally.violated(f"after the fault: {one.wanted.method} was answered {one.answer}")
+
+
+async def test_the_event_stream_is_cut_all_the_time(chain: Stage) -> None:
+    with tallied("3 stream cut every 200 ms") as tally:
+        await under(chain, "cut", tally, cuts(chain), start_within_ms=20_000)
+        assert tally.executed_once > AFTERWARDS, "between two cuts there is time for something"
+
+
+async def cuts(chain: Stage) -> None:
+    """Every connection to the fullnode, the stream's among them."""
+    for _ in range(round(SECONDS / CUT_EVERY_S)):
+        chain.listeners_port.drop_connections()
+        await asyncio.sleep(CUT_EVERY_S)
+
+
+async def test_the_fullnode_is_away(chain: Stage) -> None:
+    with tallied(f"3 fullnode away {SECONDS} s") as tally:
+        await under(chain, "fullnode", tally, chain.listeners_port.restart(SECONDS * 1000))
+
+
+async def test_the_api_server_is_away(chain: Stage, tmp_path: Path) -> None:
+    text = chain.kubeconfig.read_text()
+    [port] = re.findall(r"https://127\.0\.0\.1:(\d+)", text)
+    with tallied(f"3 API server away {SECONDS} s") as tally:
+        async with tcp_proxy(int(port)) as proxy:
+            kubeconfig = tmp_path / "kubeconfig"
+            kubeconfig.touch(mode=0o600)
+            kubeconfig.write_text(text.replace(f":{port}", f":{proxy.port}"))
+            await under(chain, "api", tally, absence(proxy), KUBECONFIG=str(kubeconfig))
+
+
+async def absence(proxy: TcpProxy) -> None:
+    """Half of the time its port is closed, the other half it hangs."""
+    await proxy.refuse()
+    await asyncio.sleep(SECONDS / 2)
+    await proxy.fall_silent()
+    await asyncio.sleep(SECONDS / 2)
+    await proxy.refuse()
+    await proxy.open()

@@ -1,0 +1,95 @@
+"""kill -9 at random moments: every command is run once, or its caller knows that nobody knows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from infra.local.kube.store import Change
+from tests.chaos.commands import Commands
+from tests.chaos.scale import dice, scaled, tallied
+from tests.chaos.supervisor import Supervisor, supervised
+from tests.integration.listener_stage import Stage, stage
+
+pytestmark = pytest.mark.timeout(scaled(150, 1200))
+
+KILLS = scaled(6, 100)
+COMMANDS = scaled(24, 300)
+START_WITHIN_MS = scaled(15_000, 20_000)
+# Of three kills, two hit the leader while it works.
+OUT_OF = 3
+# From a leader's death until the next one has settled in, with a lease of two seconds.
+TAKEOVER_S = 3.0
+# Between two steps of a command.
+STEP_S = 0.05
+
+
+async def test_no_command_is_lost_or_run_twice_when_the_listener_is_killed(tmp_path: Path) -> None:
+    random = dice()
+    with tallied("1 listener killed") as tally:
+        async with stage(tmp_path) as chain:
+            commands = await Commands.prepare(chain, "kill", COMMANDS)
+            async with supervised(chain, DAAS_LEASE_SECONDS="2") as replicas:
+                for number in range(KILLS):
+                    sending = commands.send(COMMANDS // KILLS, start_within_ms=START_WITHIN_MS)
+                    async with asyncio.TaskGroup() as group:
+                        if number % OUT_OF:
+                            steps = random.randint(1, 2 * COMMANDS // KILLS)
+                            group.create_task(kill_at_work(random, chain, replicas, steps))
+                        else:
+                            group.create_task(kill_any(random, replicas))
+                        group.create_task(sending)
+                await commands.collect(START_WITHIN_MS / 1000 + 30)
+            tally.kills = replicas.kills
+            commands.judge(tally)
+            assert (tally.commands, tally.kills) == (COMMANDS, KILLS)
+            assert tally.executed_once, "what is never run is never run twice"
+
+
+async def kill_any(random: Random, replicas: Supervisor) -> None:
+    """Some replica at any time, so also one that stands by, takes over, or has nothing to do."""
+    await asyncio.sleep(random.uniform(0, TAKEOVER_S))
+    replicas.kill(random.choice(await replicas.anybody()))
+
+
+async def kill_at_work(random: Random, chain: Stage, replicas: Supervisor, steps: int) -> None:
+    """The leader, when so many steps of commands were taken from now on: then, or a little later."""
+    reached, loop = asyncio.Event(), asyncio.get_running_loop()
+    at_once = random.choice((True, False))
+
+    def step() -> None:
+        # In the API server's thread: its reply has not left.
+        if at_once:
+            replicas.kill(leader)
+        loop.call_soon_threadsafe(reached.set)
+
+    leader = await replicas.leader()
+    with at_step(chain, steps, step):
+        async with asyncio.timeout(60):
+            await reached.wait()
+    await asyncio.sleep(random.uniform(0, STEP_S))
+    replicas.kill(leader)
+
+
+@contextmanager
+def at_step(chain: Stage, number: int, act: Callable[[], object]) -> Iterator[None]:
+    """Calls `act` when the API server has stored so many claims or objects, before anybody is told."""
+    seen = 0
+
+    def follow(change: Change) -> None:
+        nonlocal seen
+        name = change.object["metadata"]["name"]
+        seen += name.startswith(("daas-claim-", "kill-"))
+        if seen == number:
+            act()
+
+    forget = chain.cluster.store.subscribe(follow)
+    try:
+        yield
+    finally:
+        forget()
