@@ -129,7 +129,8 @@ GROUPS = (
             Setting(
                 "DAAS_CONCURRENCY",
                 "32",
-                "reads that run at a time, and as many mutations; one holder has half of the places at most",
+                "reads that run at a time, and as many mutations; a quarter as many that come too late are "
+                "answered besides them; one holder has half of the places at most",
             ),
             Setting(
                 "DAAS_OPEN_CALLS",
@@ -139,13 +140,15 @@ GROUPS = (
             Setting(
                 "DAAS_QUEUE_BYTES",
                 _NONE,
-                "memory for what waits and what is in work; without it a quarter of the cgroup's limit, or "
-                "64 MiB",
+                "memory for what waits (a quarter of it, about 2 KB each) and what is in work (about 100 KB "
+                "and four times its bodies each); without it a quarter of the cgroup's memory limit, 8 MiB at "
+                "least, or 64 MiB if there is no limit",
             ),
             Setting(
                 "DAAS_LEASE_SECONDS",
                 "15",
-                "after this time a leader that died is replaced; the same at all replicas",
+                "after this time a leader that died is replaced; 2 at least, the same at all replicas; one "
+                "that cannot renew for 2/3 of it starts nothing more",
             ),
         ),
     ),
@@ -188,7 +191,8 @@ GROUPS = (
             Setting(
                 "DAAS_DRAIN_MS",
                 "2000",
-                "how long SIGTERM waits for commands in work, before the lead is given back",
+                "how long SIGTERM waits for commands in work, before the lead is given back; Kubernetes' grace "
+                "period must be longer",
             ),
             Setting("DAAS_LOG_LEVEL", "info", "`debug`, `info`, `warning` or `error`"),
         ),
