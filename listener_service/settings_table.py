@@ -141,8 +141,8 @@ GROUPS = (
                 "DAAS_QUEUE_BYTES",
                 _NONE,
                 "memory for what waits (a quarter of it, about 2 KB each) and what is in work (about 100 KB "
-                "and four times its bodies each); without it a quarter of the cgroup's memory limit, 8 MiB at "
-                "least, or 64 MiB if there is no limit",
+                "and four times its bodies each); without it a quarter of the cgroup's memory limit, 8 MiB "
+                "at least, or 64 MiB if there is no limit",
             ),
             Setting(
                 "DAAS_LEASE_SECONDS",
@@ -191,8 +191,8 @@ GROUPS = (
             Setting(
                 "DAAS_DRAIN_MS",
                 "2000",
-                "how long SIGTERM waits for commands in work, before the lead is given back; Kubernetes' grace "
-                "period must be longer",
+                "how long SIGTERM waits for commands in work, before the lead is given back; Kubernetes' "
+                "grace period must be longer",
             ),
             Setting("DAAS_LOG_LEVEL", "info", "`debug`, `info`, `warning` or `error`"),
         ),
