@@ -18,7 +18,6 @@ import pytest_asyncio
 
 from infra.local.kube.store import Change
 from k3s_daas.envelope import ResponseEnvelope
-from k3s_daas.ids import request_id_text
 from tests.integration.listener_stage import Asked, Process, Stage, stage
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
@@ -86,14 +85,7 @@ def config_map(**metadata: str) -> bytes:
 
 
 def runs(chain: Stage, asked: Asked) -> int:
-    """How often the API server saw this request, by its audit log."""
-    wanted = [request_id_text(asked.request_id)]
-
-    def is_it(entry: dict[str, object]) -> bool:
-        user = entry.get("impersonatedUser")
-        return isinstance(user, dict) and user["extra"].get("daas.io/request-id") == wanted
-
-    return len(chain.cluster.audit.find(is_it))
+    return chain.runs(asked)
 
 
 @contextmanager

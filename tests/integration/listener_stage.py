@@ -39,7 +39,7 @@ from k3s_daas.contract.objects import RequestState
 from k3s_daas.contract.reader import ContractReader
 from k3s_daas.envelope import RequestEnvelope, ResponseEnvelope
 from k3s_daas.errors import MoveAbortError
-from k3s_daas.ids import new_request_id, to_hex
+from k3s_daas.ids import new_request_id, request_id_text, to_hex
 from k3s_daas.payload import join, split
 from k3s_daas.sealing import SealingPrivateKey, request_info, response_info
 from k3s_daas.sui.grpc import GrpcLedger
@@ -191,6 +191,16 @@ class Stage:
         assert found is not None
         return dict(found)
 
+    def runs(self, asked: Asked) -> int:
+        """How often the API server saw this request, by its audit log."""
+        wanted = [request_id_text(asked.request_id)]
+
+        def is_it(entry: dict[str, object]) -> bool:
+            user = entry.get("impersonatedUser")
+            return isinstance(user, dict) and user["extra"].get("daas.io/request-id") == wanted
+
+        return len(self.cluster.audit.find(is_it))
+
     def environment(self, **changes: str) -> dict[str, str]:
         keys = self.directory / "keys"
         clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
@@ -232,11 +242,13 @@ class Process:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
+        self.facts: dict[str, Any] = {}
         self.logged: list[dict[str, Any]] = []
         self.other_lines: list[str] = []
         self._follower = asyncio.create_task(self._follow())
 
     async def ready(self) -> dict[str, Any]:
+        """What the ready line says, also kept in `facts`."""
         assert self.process.stdout is not None
         async with asyncio.timeout(20):
             line = await self.process.stdout.readline()
@@ -246,6 +258,7 @@ class Process:
             raise AssertionError(f"the listener did not start: {self.other_lines} {self.logged}")
         ready: dict[str, Any] = json.loads(line)
         assert ready["ready"] is True
+        self.facts = ready
         return ready
 
     async def _follow(self) -> None:
