@@ -36,6 +36,8 @@ from k3s_daas.errors import ConfigurationError, DaasError
 from listener_service import kube_config
 from listener_service.live_reply import LiveReply, TooMuchError
 
+Grow = Callable[[int, float], bool]
+
 _log = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT_S = 5.0
@@ -79,7 +81,8 @@ class ApiCall:
     """One request. `target` is path and query as on the wire.
 
     `headers` hold neither Host, Authorization nor framing. `timeout_s` bounds the call from its start to
-    the last byte in; a reply over `max_reply_bytes` is not taken.
+    the last byte in; a reply over `max_reply_bytes` is not taken. `grow` is asked for memory while a reply
+    comes in, with its size and the deadline; it may wait until then, and without it the reply is dropped.
     """
 
     method: str
@@ -88,6 +91,7 @@ class ApiCall:
     body: bytes
     timeout_s: float
     max_reply_bytes: int
+    grow: Grow | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -300,7 +304,7 @@ class ApiServer:
             )
             try:
                 if live is None or response.status != HTTPStatus.OK:
-                    content = _read(response, deadline, call.max_reply_bytes)
+                    content = _read(response, deadline, call)
                 else:
                     content = _read_live(response, live)
             except BaseException:
@@ -318,13 +322,15 @@ class ApiServer:
             _gate.may_start = None
 
 
-def _read(response: urllib3.BaseHTTPResponse, deadline: float, limit: int) -> bytes:
+def _read(response: urllib3.BaseHTTPResponse, deadline: float, call: ApiCall) -> bytes:
     chunks: list[bytes] = []
     size = 0
     while chunk := response.read1(_READ_BYTES, decode_content=False):
         size += len(chunk)
-        if size > limit:
-            raise ReplyTooLargeError(f"the API server's reply has more than {limit} bytes")
+        if size > call.max_reply_bytes:
+            raise ReplyTooLargeError(f"the API server's reply has more than {call.max_reply_bytes} bytes")
+        if call.grow is not None and not call.grow(size, deadline):
+            raise ReplyTimeoutError("there was no memory for the API server's reply in time")
         chunks.append(chunk)
         if time.monotonic() > deadline:
             raise ReplyTimeoutError("the API server's reply was not complete in time")

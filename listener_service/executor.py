@@ -11,7 +11,7 @@ from k3s_daas.errors import ForbiddenError, MalformedRequestError
 from k3s_daas.long_running import is_long_running
 from k3s_daas.status import StatusError, from_error
 from listener_service import answers, passthrough
-from listener_service.api_server import ApiCall, ApiServer, ApiServerError
+from listener_service.api_server import ApiCall, ApiServer, ApiServerError, Grow
 from listener_service.clock import Clock, SystemClock
 from listener_service.leadership import NotLeadingError, Term
 from listener_service.open_calls import OpenCalls
@@ -46,13 +46,13 @@ class Executor:
         """Whether the command takes one of the places for watches and followed logs, and no other."""
         return is_long_running(command.attributes, command.envelope.query)
 
-    async def run(self, command: VerifiedCommand, term: Term) -> ResponseEnvelope:
+    async def run(self, command: VerifiedCommand, term: Term, grow: Grow | None = None) -> ResponseEnvelope:
         """The API server's reply, or a Status that says why there is none.
 
         Never starts after `start_by` or after the end of the term: then it raises `NotLeadingError`.
         """
         try:
-            call = self._call(command)
+            call = self._call(command, grow)
         except (ForbiddenError, MalformedRequestError, StatusError) as error:
             return passthrough.status_response(from_error(error), command.requested.request_id)
         start_by = command.requested.start_by_ms
@@ -81,7 +81,7 @@ class Executor:
             status = answers.failed_inside(is_read=command.attributes.is_read)
         return passthrough.status_response(status, command.requested.request_id)
 
-    def _call(self, command: VerifiedCommand) -> ApiCall:
+    def _call(self, command: VerifiedCommand, grow: Grow | None) -> ApiCall:
         envelope, attributes = command.envelope, command.attributes
         passthrough.refuse_streams(attributes)
         timeout_s = max(0.0, (command.requested.finish_by_ms - self._clock.now_ms()) / 1000)
@@ -97,6 +97,7 @@ class Executor:
             body=envelope.body,
             timeout_s=timeout_s,
             max_reply_bytes=MAX_RESPONSE_BODY_BYTES,
+            grow=grow,
         )
 
     def end_open_calls(self) -> None:

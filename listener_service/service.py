@@ -37,6 +37,7 @@ from listener_service.logs import request_id_var
 from listener_service.queue.core import Queue
 from listener_service.queue.dispatcher import Dispatcher
 from listener_service.queue.memory import MemoryBound
+from listener_service.queue.replies import Reply
 from listener_service.queue.ticket import Kind, Ticket, ticket_of
 from listener_service.refusal import NotForUsError, RefusedCommandError, UnbelievableError
 from listener_service.responder import Responder
@@ -181,7 +182,8 @@ class ListenerService:
         try:
             requested = self.verifier.decode(event)
             request_id_var.set(request_id_text(requested.request_id))
-            await self._command(ticket, requested)
+            with self.queue.replies.reply(ticket.holder) as reply:
+                await self._command(ticket, requested, reply)
         except UnbelievableError as error:
             _log_unbelieved(event, error)
             self.counts.not_run(error.reason)
@@ -194,7 +196,7 @@ class ListenerService:
         # Not if it was cancelled: then a successor sees the event again.
         self._frontier.settled(event.identity)
 
-    async def _command(self, ticket: Ticket, requested: ApiRequested) -> None:
+    async def _command(self, ticket: Ticket, requested: ApiRequested, reply: Reply) -> None:
         event = ticket.sourced.event
         if ticket.sourced.replayed and await self._is_dealt_with(requested):
             return
@@ -207,7 +209,7 @@ class ListenerService:
             command = await self.verifier.verify(event, requested)
             times.lap("verify")
             self._dispatcher.hold(ticket, ticket.bytes_with(command.envelope.body))
-            response = await self._run(ticket, command)
+            response = await self._run(ticket, command, reply)
             times.lap("run")
         except RefusedCommandError as refused:
             _log.warning(
@@ -222,7 +224,8 @@ class ListenerService:
             return
         if response is None:
             return
-        self._dispatcher.hold(ticket, ticket.bytes_with(command.envelope.body, response.body))
+        if not reply.held_bytes:
+            self._dispatcher.hold(ticket, ticket.bytes_with(command.envelope.body, response.body))
         # It needs nothing more that others wait for: answers go out however full the queue is.
         self._dispatcher.leave(ticket)
         await self.responder.answer(command.reply_to, response, is_read=command.attributes.is_read)
@@ -230,7 +233,7 @@ class ListenerService:
         times.end()
         _log.info("command answered", extra=_what(command) | {"status": response.status} | times.laps)
 
-    async def _run(self, ticket: Ticket, command: VerifiedCommand) -> ResponseEnvelope | None:
+    async def _run(self, ticket: Ticket, command: VerifiedCommand, reply: Reply) -> ResponseEnvelope | None:
         """Runs a verified command, a mutation only once it is claimed. None: it is answered otherwise.
 
         Raises `NotLeadingError` for what the successor may run.
@@ -244,7 +247,8 @@ class ListenerService:
             # It takes a place among its like, who are bounded there, and keeps none from others.
             self._dispatcher.leave(ticket)
         if command.attributes.is_read:
-            return await self.executor.run(command, self.term)
+            # Only reads wait for memory: what a mutation did must be known.
+            return await self.executor.run(command, self.term, reply.grow)
         match await self._claim(command, event):
             case Claimed.KNOWN:
                 _log.warning("already claimed here, not run again", extra=_where(event))
@@ -253,6 +257,7 @@ class ListenerService:
             case Claimed.TAKEN:
                 _log.warning("claimed by somebody else, not run", extra=_where(event))
                 self.counts.not_run(CLAIMED_BEFORE)
+                self._dispatcher.leave(ticket)
                 await self._succession.settle(command.reply_to, requested.start_by_ms)
                 return None
             case Claimed.TOO_LATE:

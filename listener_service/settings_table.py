@@ -140,9 +140,9 @@ GROUPS = (
             Setting(
                 "DAAS_QUEUE_BYTES",
                 _NONE,
-                "memory for what waits (a quarter of it, about 2 KB each) and what is in work (about 100 KB "
-                "and four times its bodies each); without it a quarter of the cgroup's memory limit, 8 MiB "
-                "at least, or 64 MiB if there is no limit",
+                "memory for what waits (a quarter of it, about 2 KB each), what is in work (half of it, "
+                "about 70 KB and four times its bodies each) and large replies (the rest); without it a "
+                "quarter of the cgroup's memory limit, 8 MiB at least, or 64 MiB if there is no limit",
             ),
             Setting(
                 "DAAS_LEASE_SECONDS",

@@ -177,6 +177,9 @@ class _State(Collector):
         yield _one("queue_waiting", "Commands that wait.", queue.waiting)
         yield _one("queue_in_work", "Commands that were started and are not answered.", queue.in_work)
         yield _one("queue_used_bytes", "Of the bound, by what waits and what is in work.", queue.used_bytes)
+        yield _one(
+            "queue_reply_bytes", "Of the bound, by large replies (over 256 KiB).", queue.replies.used_bytes
+        )
         yield _one("queue_bound_bytes", "The bound, which shrinks under pressure.", queue.bound_bytes)
         yield _by_kind("queue_places_taken", "Places that commands have.", queue.places_taken)
         yield _by_kind("queue_waiting_for_place", "Commands that wait for a place.", queue.waiting_by_kind)

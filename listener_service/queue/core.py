@@ -6,8 +6,8 @@
             its event    a place and its turn until it ran (leave);
             in bytes     what it holds in bytes until it is answered (done)
 
-Two bounds, both in bytes, parts of one: the waiting room, and what is in work. So what waits never keeps what
-works from going on, and what works needs nothing more than it has.
+Parts of one bound: the waiting room, what is in work, and large replies (`replies.py`). So what waits never
+keeps what works from going on, and what works needs nothing more than it has.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from listener_service.queue.deadlines import Deadlines
 from listener_service.queue.fair_line import FairLine
 from listener_service.queue.order import ObjectLines
+from listener_service.queue.replies import Replies
 from listener_service.queue.shares import Fit, Shares
 from listener_service.queue.ticket import Kind, Ticket
 
-# The waiting room's part of the bound.
-_ROOM = 4
+# The waiting room's part of the bound, and that of large replies.
+_PART = 4
 
 
 @dataclass(slots=True)
@@ -48,17 +49,23 @@ class Queue:
         self._waiting_bytes = 0
         self._next_order = 0
         self._closed = False
+        self.replies = Replies(lambda: self.reply_bytes)
         self.bound(bound_bytes)
 
     def bound(self, bound_bytes: int) -> None:
         """Changes the bound. What is there already stays; nothing more comes while it is over."""
         self._bound_bytes = bound_bytes
-        self._room_bytes = bound_bytes // _ROOM
-        self._work.capacity = bound_bytes - self._room_bytes
+        self._room_bytes = bound_bytes // _PART
+        self._work.capacity = bound_bytes - self._room_bytes - self.reply_bytes
 
     @property
     def bound_bytes(self) -> int:
         return self._bound_bytes
+
+    @property
+    def reply_bytes(self) -> int:
+        """The part that large replies share."""
+        return self._bound_bytes // _PART
 
     @property
     def waiting(self) -> int:

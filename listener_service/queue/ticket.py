@@ -59,9 +59,9 @@ class Ticket:
 
 
 # Measured: besides its contents an event in the queue takes 1.4 KB, which a test repeats; a command in work
-# with an answer of a few KB 49 KB of Python's memory, and about as much of libraries'.
+# with an answer of a few KB 49 KB, without what libraries take outside of Python's memory.
 _WAITING_BYTES = 1_536
-_WORK_BYTES = 96 * 1024
+_WORK_BYTES = 64 * 1024
 # A ciphertext comes in a transaction, is joined, opened, and kept as a body; a reply goes the other way.
 _COPIES = 4
 

@@ -377,6 +377,7 @@ def test_metrics_tell_what_was_counted_and_what_is_so() -> None:
         "watermark_checkpoint": 9,
         "claims_open": 3,
         "queue_waiting": 0,
+        "queue_reply_bytes": 0,
         "queue_bound_bytes": service.queue.bound_bytes,
         'queue_places_taken{kind="watch"}': 0,
         "api_server_answer_age_seconds": 6,
