@@ -6,6 +6,8 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
 
 from k3s_daas.cli.console import sentence
 from k3s_daas.cli.operator_parser import Command, add_operator_commands
@@ -15,22 +17,16 @@ from k3s_daas.errors import DaasError
 
 def main(arguments: Sequence[str] | None = None, *, open_ledger: OpenLedger = grpc_ledger) -> int:
     """Console entry point; returns the exit code."""
-    # Only what tells the options: the rest of the local stack is slow to import.
-    from infra.local.stack.options import StackOptions  # noqa: PLC0415
-
     parser = argparse.ArgumentParser(prog="daas", description="Operate K3s-DaaS.")
     commands = parser.add_subparsers(dest="command", required=True)
-    start = commands.add_parser(
-        "up", help="run everything on this machine", formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    StackOptions.add_arguments(start)
+    # The listener's container has the operator's commands, and not the local stack.
+    if find_spec("infra") is not None:
+        _add_up(commands)
     add_operator_commands(commands)
     options = parser.parse_args(arguments)
     try:
         if options.command == "up":
-            from infra.local.stack.up import up  # noqa: PLC0415
-
-            return up(StackOptions.parsed(options))
+            return _up(options)
         if "local" in options:
             options.local(options)
         elif "alone" in options:
@@ -47,6 +43,23 @@ def main(arguments: Sequence[str] | None = None, *, open_ledger: OpenLedger = gr
         print("daas: interrupted; daas cluster show tells what was done", file=sys.stderr)
         return 1
     return 0
+
+
+def _add_up(commands: Any) -> None:
+    # Only what tells the options: the rest of the local stack is slow to import.
+    from infra.local.stack.options import StackOptions  # noqa: PLC0415
+
+    start = commands.add_parser(
+        "up", help="run everything on this machine", formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    StackOptions.add_arguments(start)
+
+
+def _up(options: argparse.Namespace) -> int:
+    from infra.local.stack.options import StackOptions  # noqa: PLC0415
+    from infra.local.stack.up import up  # noqa: PLC0415
+
+    return up(StackOptions.parsed(options))
 
 
 async def _run(command: Command, options: argparse.Namespace, open_ledger: OpenLedger) -> None:

@@ -29,8 +29,8 @@ from k3s_daas.sui.transactions import PtbBuilder
 from k3s_daas.sui.wallet import Wallet, object_ref
 from listener_service.api_server import ApiCall, ApiServer, RawReply, load_configuration
 from tests.integration.listener_stage import JSON, Asked, Process, Stage, stage
-from tests.unit.contract_world import OPERATOR, cluster_object, cluster_state
-from tests.unit.listener_world import NAMESPACE, POLICY, World, announced, until
+from tests.unit.contract_world import OPERATOR, announced, cluster_object, cluster_state
+from tests.unit.listener_world import NAMESPACE, POLICY, World, until
 from tests.unit.running_listener import listener as running_listener
 from tests.unit.scripted_api_server import scripted_api_server
 
