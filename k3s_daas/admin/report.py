@@ -71,7 +71,7 @@ def announcement_fault(cluster: bytes, executor: ExecutorState) -> str | None:
 def _executor(cluster: ClusterState, executor: ExecutorState) -> str:
     address = to_hex(executor.address)
     if executor.generation == 0:
-        return f"{address}  no sealing key yet: run daas executor rotate"
+        return f"{address}  no sealing key yet: start its listener"
     fault = announcement_fault(cluster.ref.id, executor)
     if fault is not None:
         return f"{address}  generation {executor.generation} DOES NOT COUNT: {fault}"

@@ -36,7 +36,7 @@ def announced_key(executor: ExecutorState, roots: TrustRoots) -> SealingPublicKe
     if pinned is None:
         raise ConfigurationError(f"the executor {name} is not among the trust roots: add its public key")
     if executor.generation == 0:
-        raise UntrustedKeyError(f"the executor {name} has announced no sealing key: run daas executor rotate")
+        raise UntrustedKeyError(f"the executor {name} has announced no sealing key: start its listener")
     message = announcement(roots.cluster, executor.address, executor.generation, executor.hpke_key)
     try:
         verify_personal_message(message, executor.signature, pinned)

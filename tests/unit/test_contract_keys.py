@@ -45,7 +45,7 @@ def test_a_key_that_the_pinned_executor_signed_counts(signer: FileSigner) -> Non
 
 
 def test_an_executor_without_a_key_says_what_to_do(signer: FileSigner) -> None:
-    with pytest.raises(UntrustedKeyError, match="daas executor rotate"):
+    with pytest.raises(UntrustedKeyError, match="start its listener"):
         announced_key(ExecutorState(signer.address, b"", 0, b""), roots(signer))
 
 
