@@ -171,6 +171,11 @@ def judge(one: Sent, runs: int, tally: Tally) -> None:
             tally.violated(f"{about} was answered {one.answer.status}, and not run")
     elif one.answer.status == 500 and "outcome unknown" in one.message:
         tally.unknown += 1
+    elif one.answer.status == 502 and "the command was run" in one.message:
+        # Its caller knows that it was run, and not how it went.
+        tally.refused[502] += 1
+        if runs != 1:
+            tally.violated(f"{about} was answered {one.message}, and run {runs} times")
     elif one.answer.status in (READ_FAILED if one.wanted.is_read else NOTHING_RUN):
         tally.refused[one.answer.status] += 1
         if runs and not one.wanted.is_read:

@@ -19,7 +19,7 @@ class Tally:
     executed_once: int = 0
     unknown: int = 0
     refused: Counter[int] = field(default_factory=Counter)
-    """Answers that say that nothing was run, or a read that the cluster did not serve; by status."""
+    """Answers that are not the command's own reply, and true: by status."""
     lost: int = 0
     doubled: int = 0
     seconds: float = 0.0

@@ -5,6 +5,9 @@ the code for it, and the listener goes on by itself.
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
+import random
 import re
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
@@ -13,7 +16,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.chaos.commands import Commands
+from tests.chaos.commands import CONFIG_MAPS, Commands, Sent, Wanted, executions, judge
+from tests.chaos.faulty_blobs import ByBlob, FaultyBlobs, faulty_blobs
 from tests.chaos.scale import scaled, tallied
 from tests.chaos.tally import Tally
 from tests.chaos.tcp_proxy import TcpProxy, tcp_proxy
@@ -28,6 +32,8 @@ START_WITHIN_MS = scaled(3_000, 20_000)
 CUT_EVERY_S = 0.2
 # After the fault, and all of these are run.
 AFTERWARDS = 4
+# More than a transaction takes, also compressed.
+LARGE_BYTES = 150_000
 LEASE = {"DAAS_LEASE_SECONDS": "2"}
 
 
@@ -101,3 +107,50 @@ async def absence(proxy: TcpProxy) -> None:
     await asyncio.sleep(SECONDS / 2)
     await proxy.refuse()
     await proxy.open()
+
+
+async def test_the_blob_store_fails_every_second_call(chain: Stage) -> None:
+    with tallied("3 blob store fails every 2nd call") as tally, faulty_blobs() as blobs:
+        sent: list[Sent] = []
+        settings = {"DAAS_BLOB_HOSTS": f"127.0.0.1:{blobs.port}", "DAAS_BLOB_PLAIN_HTTP": "loopback"}
+        async with chain.listener(**LEASE, **settings), asyncio.TaskGroup() as group:
+            blobs.fails = lambda number: number % 2 == 0
+            for number in range(SECONDS * PER_SECOND):
+                group.create_task(large(chain, blobs, number, sent))
+                await asyncio.sleep(1 / PER_SECOND)
+        runs = executions(chain)
+        for one in sent:
+            judge(one, runs[one.asked.request_id], tally)
+            assert one.answer is not None
+            if one.answer.status == one.wanted.status and not blobs.kept(one.asked, one.answer):
+                tally.violated(f"the reply of {one.asked.request_id.hex()} is not where the answer says")
+        assert blobs.failed >= SECONDS * PER_SECOND
+        assert tally.executed_once
+
+
+async def large(chain: Stage, blobs: FaultyBlobs, number: int, sent: list[Sent]) -> None:
+    """Creates an object that no transaction takes, neither on its way there nor back."""
+    content = base64.b64encode(random.randbytes(LARGE_BYTES)).decode()
+    body = {"metadata": {"generateName": "large-"}, "data": {"number": str(number), "content": content}}
+    wanted = Wanted("POST", CONFIG_MAPS, 201, json.dumps(body).encode())
+    assert chain.services.sealing is not None
+    who = chain.holder("operator")
+    detour = ByBlob(blobs, chain.services.sealing.public_key, who.cluster, who.seal)
+    asked = await chain.submit(
+        wanted.method, wanted.path, body=wanted.body, payload_for=detour.learn, envelope_with=detour.moved
+    )
+    one = Sent(wanted, asked)
+    sent.append(one)
+    one.answer = await chain.answer(asked, 60)
+
+
+async def test_a_blob_store_that_is_away_is_told_and_nothing_is_run(chain: Stage) -> None:
+    with tallied("3 blob store away") as tally, faulty_blobs() as blobs:
+        sent: list[Sent] = []
+        settings = {"DAAS_BLOB_HOSTS": f"127.0.0.1:{blobs.port}", "DAAS_BLOB_PLAIN_HTTP": "loopback"}
+        async with chain.listener(**LEASE, **settings):
+            blobs.fails = lambda number: True
+            await large(chain, blobs, 0, sent)
+        runs = executions(chain)
+        judge(sent[0], runs[sent[0].asked.request_id], tally)
+        assert tally.refused == {503: 1}
