@@ -6,10 +6,12 @@ the same path again, believes that it executes. Where its reading depends on dec
 programs (``..``, ``//``, encoded separators, percent signs that decode twice), the request is refused instead
 of guessed at: ``MalformedRequestError``.
 
+A slash at the end of a resource path changes nothing for the API server (kube-apiserver 1.20 serves both), so
+it is taken off; behind ``proxy`` it belongs to the workload's own path, and on non-resource paths it counts,
+as for the API server's authorizer.
+
 Stricter than the API server, besides that:
 
-- a trailing slash is refused on resource paths (except behind ``proxy``), where it would be a second spelling
-  of the same request; on non-resource paths it counts, as for the API server's authorizer;
 - the path prefix ``/proxy/`` (removed from Kubernetes years ago) is refused; ``/watch/`` is read-only;
 - ``watch`` and ``fieldSelector`` may come once, and name one object.
 """
@@ -135,15 +137,14 @@ def parse_attributes(method: str, path: str, query: str) -> RequestAttributes:
         raise _method_not_allowed(method)
     segments, trailing_slash = _split_path(path)
     parameters = _parse_query(query)
-    canonical = _canonical(segments, trailing_slash)
     group, rest = _api_group(segments)
     if rest is None:
+        canonical = _canonical(segments, trailing_slash)
         return RequestAttributes(_URL_VERBS[method], "", "", "", "", "", "", canonical)
     verb, version, parts = _verb_and_version(method, rest)
     namespace, parts = _namespace(parts)
     resource, name, subresource = [*parts, "", ""][:3]
-    if trailing_slash and subresource != "proxy":
-        raise MalformedRequestError("a resource path does not end with a slash: remove it")
+    canonical = _canonical(segments, trailing_slash and subresource == "proxy")
     if not name and verb == "get":
         verb, name = _collection_read(parameters)
     if not name and verb == "delete":

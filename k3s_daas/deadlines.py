@@ -83,6 +83,10 @@ class DeadlineSettings:
             **{field.name: getattr(self, field.name) // divisor for field in fields(self)}
         )
 
+    def wait_until_ms(self, arrival_ms: int) -> int:
+        """Until when the gateway holds the exchange of a request open that arrived then."""
+        return arrival_ms + self.gateway_wait_ms
+
     def validate(self) -> None:
         """``ConfigurationError`` naming the settings that contradict each other."""
         for field in fields(self):

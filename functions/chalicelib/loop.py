@@ -12,6 +12,8 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from k3s_daas.errors import LedgerUnavailableError
+
 T = TypeVar("T")
 
 
@@ -29,6 +31,13 @@ class EventLoopThread:
         After `timeout_s` the work is cancelled on the loop and TimeoutError raised.
         """
         return asyncio.run_coroutine_threadsafe(_bounded(work, timeout_s), self._loop).result()
+
+    def ask(self, work: Coroutine[Any, Any, T], *, timeout_s: float, late: str) -> T:
+        """The same for what asks the chain: raises LedgerUnavailableError with the sentence `late`."""
+        try:
+            return self.run(work, timeout_s=timeout_s)
+        except TimeoutError:
+            raise LedgerUnavailableError(late) from None
 
     def close(self) -> None:
         """Stop the loop and end its thread; coroutines that still run are cancelled."""

@@ -24,9 +24,11 @@ from chalicelib.request_store import (
     SignedTransaction,
 )
 from chalicelib.submission import Submitted
-from k3s_daas.deadlines import MOST_PARKINGS, Deadlines, DeadlineSettings
+from k3s_daas.deadlines import MOST_PARKINGS, RETRY_AFTER_S, Deadlines, DeadlineSettings
 from k3s_daas.errors import SealedDataError
+from k3s_daas.ids import request_id_text
 from k3s_daas.sealing import SealingPrivateKey
+from k3s_daas.status import Cause, StatusError
 
 SESSION_HEADER = "Kubectl-Session"
 # A retry comes after a second. A client that does not retry must not be answered later with what was true
@@ -164,6 +166,23 @@ class Parking:
             # Taken place, lost fence, store away: the caller hears that his command may still run.
             return False
         return True
+
+
+class ParkedError(StatusError):
+    """Makes kubectl send the same request again, unasked; no refusal."""
+
+
+def parked(pending: PendingCommand) -> ParkedError:
+    """What the caller hears of a command that was just parked."""
+    text = request_id_text(pending.request_id)
+    return ParkedError(
+        503,
+        "ServiceUnavailable",
+        f"request {text} is still under way: send the same request again, and it gets this one's answer",
+        causes=(Cause("Parked", f"{pending.parkings + 1} of at most {MOST_PARKINGS} times"),),
+        retry_after_s=RETRY_AFTER_S,
+        request_id=text,
+    )
 
 
 def _deadlines(record: RequestRecord) -> Deadlines:

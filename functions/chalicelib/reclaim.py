@@ -232,7 +232,4 @@ class Reclaimer:
         return builder.build(self._signer.address, gas=gas)
 
     def _run(self, work: Coroutine[Any, Any, T], *, timeout_s: float = LOOK_S) -> T:
-        try:
-            return self._loop.run(work, timeout_s=timeout_s)
-        except TimeoutError:
-            raise LedgerUnavailableError("the Sui endpoint did not answer in time") from None
+        return self._loop.ask(work, timeout_s=timeout_s, late="the Sui endpoint did not answer in time")

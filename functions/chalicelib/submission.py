@@ -218,12 +218,11 @@ class Submitter:
         raise SubmissionUnknownError(Submitted(signed.digest, reservation), signed)
 
     def _run(self, work: Coroutine[Any, Any, T], until_ms: int) -> T:
-        try:
-            return self._loop.run(work, timeout_s=max(0, until_ms - self._now_ms()) / 1000)
-        except TimeoutError:
-            raise LedgerUnavailableError(
-                "the Sui endpoint did not answer before the command's time was up"
-            ) from None
+        return self._loop.ask(
+            work,
+            timeout_s=max(0, until_ms - self._now_ms()) / 1000,
+            late="the Sui endpoint did not answer before the command's time was up",
+        )
 
 
 def _check(outcome: ExecutionOutcome) -> None:

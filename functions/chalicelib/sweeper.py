@@ -29,7 +29,7 @@ from chalicelib.request_store import RequestRecord, RequestState, RequestStore
 from chalicelib.submission import Submitter, TransactionFailedError
 from k3s_daas.contract.reader import ContractReader
 from k3s_daas.deadlines import DeadlineSettings
-from k3s_daas.errors import LedgerError, LedgerUnavailableError, MoveAbortError
+from k3s_daas.errors import LedgerError, MoveAbortError
 from k3s_daas.sui.ledger import Ledger
 
 MINUTE_MS = 60_000
@@ -165,7 +165,6 @@ class Sweeper:
             start_by_ms=request.start_by_ms,
             digest=None if transaction is None else transaction.digest,
         )
-        try:
-            return self._loop.run(looking, timeout_s=LOOK_S)
-        except TimeoutError:
-            raise LedgerUnavailableError("the Sui endpoint did not answer the sweeper in time") from None
+        return self._loop.ask(
+            looking, timeout_s=LOOK_S, late="the Sui endpoint did not answer the sweeper in time"
+        )

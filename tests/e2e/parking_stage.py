@@ -25,6 +25,13 @@ kind: ConfigMap
 metadata: {generateName: twin-, labels: {set: %s}}
 data: {a: b}
 """
+# Waits of a gateway, about 1:8.
+WAITS = {
+    "DAAS_START_WITHIN_MS": "2900",
+    "DAAS_GATEWAY_WAIT_MS": "3000",
+    "DAAS_LAMBDA_TIMEOUT_MS": "3500",
+    "DAAS_API_GATEWAY_TIMEOUT_MS": "3600",
+}
 
 
 class SecondGateway:

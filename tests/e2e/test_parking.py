@@ -1,4 +1,4 @@
-"""A real kubectl and an API server that takes longer than the gateway waits (waits are about 1:8)."""
+"""A real kubectl and an API server that takes longer than the gateway waits."""
 
 from __future__ import annotations
 
@@ -10,16 +10,10 @@ from typing import Any
 import pytest
 
 from infra.local.kubectl import find_kubectl
-from tests.e2e.parking_stage import DOCUMENT, SecondGateway, creations, executed, names, slow
+from tests.e2e.parking_stage import DOCUMENT, WAITS, SecondGateway, creations, executed, names, slow
 
 pytestmark = pytest.mark.timeout(180)
 
-WAITS = {
-    "DAAS_START_WITHIN_MS": "2900",
-    "DAAS_GATEWAY_WAIT_MS": "3000",
-    "DAAS_LAMBDA_TIMEOUT_MS": "3500",
-    "DAAS_API_GATEWAY_TIMEOUT_MS": "3600",
-}
 SLOW_S = 8.0
 COLD_START_S = 0.6
 

@@ -109,7 +109,9 @@ def test_whatever_is_accepted_has_one_reading(method: str, segments: list[str]) 
         canonical = attributes.path
         # Decoding once more, re-quoting, or normalising as a URL leaves segments as they are.
         decoded = attributes.decoded_path
-        assert decoded == unquote(wire) == unquote(decoded)
+        # At most the slash at the end of a resource path is gone.
+        assert unquote(wire) in (decoded, decoded + "/" * attributes.is_resource_request)
+        assert unquote(decoded) == decoded
         assert decoded.split("/") == [unquote(segment) for segment in canonical.split("/")]
         assert urlsplit("https://host" + canonical).path == canonical
         assert not {"", ".", ".."} & set(decoded.strip("/").split("/")) or decoded == "/"

@@ -169,6 +169,28 @@ def test_other_methods_are_not_served(method: str) -> None:
     assert "\r" not in caught.value.message
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/pods",
+        "/api/v1/namespaces/n",
+        "/api/v1/namespaces/n/pods/web",
+        "/api/v1/namespaces/n/pods/web/log",
+        "/apis/apps/v1/deployments",
+        "/api/v1/watch/pods",
+    ],
+)
+def test_a_slash_at_the_end_of_a_resource_path_changes_nothing(path: str) -> None:
+    with_slash = parse_attributes("GET", path + "/", "")
+    assert with_slash == parse_attributes("GET", path, "")
+    assert with_slash.path == path
+
+
+@pytest.mark.parametrize("path", ["/api/v1", "/apis/apps/v1", "/healthz", "/api/v1/nodes/n1/proxy"])
+def test_elsewhere_it_is_another_path(path: str) -> None:
+    assert parse_attributes("GET", path + "/", "").path == path + "/"
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 def test_the_watch_prefix_only_reads(method: str) -> None:
     with pytest.raises(StatusError) as caught:
@@ -183,9 +205,6 @@ def test_the_watch_prefix_only_reads(method: str) -> None:
         ("GET /api/v1/proxy/namespaces/n/pods/p", "proxy subresource"),
         ("GET /API/v1/pods", "lower case"),
         ("GET /Apis/apps/v1/deployments", "lower case"),
-        ("GET /api/v1/pods/", "slash"),
-        ("GET /api/v1/namespaces/n/pods/web/", "slash"),
-        ("GET /api/v1/namespaces/n/pods/web/log/", "slash"),
         ("GET /api/v1/pods?watch=1&watch=0", "more than once"),
         ("GET /api/v1/pods?fieldSelector=a=b&fieldSelector=metadata.name=x", "more than once"),
         ("GET /api/v1/pods?fieldSelector=metadata.name=a,metadata.name=b", "several values"),

@@ -12,7 +12,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.loaders import Loader
-from chalicelib.metrics import FUNCTION, NAMESPACE, UNITS
+from chalicelib.metrics import FUNCTION, MIST_PER_SUI, NAMESPACE, UNITS
 from chalicelib.settings import GatewaySettings, settings_from_environment
 from chalicelib.trust_roots import RootsParameter
 from moto import mock_aws
@@ -33,6 +33,7 @@ VALUES = {
     "SingleEndpoint": "",
     "Executor": "0x" + "ab" * 32,
     "TrustRootsParameter": "/k3s-daas/trust-roots",
+    "GasBudget": "50000000",
 }
 CODES_AND_REASONS = {
     400: "BadRequest",
@@ -128,8 +129,11 @@ ALARMS = {
 @pytest.mark.parametrize("name", ALARMS)
 def test_an_alarm_watches_a_metric_that_a_function_of_the_template_reports(name: str) -> None:
     alarm = ALARMS[name]
-    assert (alarm["Namespace"], alarm["MetricName"] in UNITS) == (NAMESPACE, True)
-    [dimension] = alarm["Dimensions"]
+    [watched] = [
+        item["MetricStat"]["Metric"] for item in alarm.get("Metrics", ()) if "MetricStat" in item
+    ] or [alarm]
+    assert (watched["Namespace"], watched["MetricName"] in UNITS) == (NAMESPACE, True)
+    [dimension] = watched["Dimensions"]
     assert dimension["Name"] == FUNCTION
     assert dimension["Value"]["Ref"] in ("APIHandler", "Sweep", "WatchGas")
     assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "Alarms"}]
@@ -139,6 +143,22 @@ def test_a_function_that_reports_nothing_is_an_alarm_where_it_runs_on_a_schedule
     # A balance that nobody can read is no balance.
     silent = {name for name, alarm in ALARMS.items() if alarm["TreatMissingData"] == "breaching"}
     assert silent == {"GasAlarm", "SweepAlarm"}
+
+
+def test_the_gas_alarm_rises_below_twice_what_all_commands_at_once_reserve() -> None:
+    alarm, parameters = ALARMS["GasAlarm"], TEMPLATE["Parameters"]
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("LessThanThreshold", 0)
+    [expression] = [item["Expression"]["Fn::Sub"] for item in alarm["Metrics"] if item["ReturnData"]]
+    assert expression == f"balance - 2 * ${{Concurrency}} * ${{GasBudget}} / {MIST_PER_SUI}"
+    # Both are what the function really has, not what somebody once wrote into the alarm.
+    assert _settings(VALUES).gas_budget == int(VALUES["GasBudget"])
+    assert parameters["GasBudget"]["Default"] == GatewaySettings.gas_budget
+    reserved = RESOURCES["APIHandler"]["Properties"]["ReservedConcurrentExecutions"]["Fn::If"]
+    assert reserved == ["ReservesConcurrency", {"Ref": "Concurrency"}, {"Ref": "AWS::NoValue"}]
+    assert TEMPLATE["Conditions"]["ReservesConcurrency"] == {
+        "Fn::Equals": [{"Ref": "ReserveConcurrency"}, "true"]
+    }
+    assert parameters["ReserveConcurrency"]["Default"] == "true"
 
 
 def test_the_stage_is_throttled() -> None:

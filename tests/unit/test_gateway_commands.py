@@ -222,6 +222,11 @@ def test_basic_authentication_is_a_401(world: World) -> None:
     assert status(reply)["code"] == 401
 
 
+def test_a_slash_at_the_end_of_a_resource_path_is_taken_off(world: World) -> None:
+    seen = json.loads(world.send(PODS + "/?limit=5").body)
+    assert (seen["path"], seen["query"]) == (PODS, "limit=5")
+
+
 @pytest.mark.parametrize(
     "target",
     [

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
-from chalicelib import gateway
+from chalicelib import command_answer
 from chalicelib.errors import RequestStoreUnavailableError
 from chalicelib.request_store import NewRequest, RequestRecord, RequestState, RequestStore, Reservation
 from chalicelib.routes import create_app
@@ -138,7 +138,7 @@ def test_without_a_record_nothing_is_submitted(
 def test_a_store_that_fails_afterwards_does_not_take_the_answer_away(
     make: MakeWorld, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway, "NOTE_AFTER_MS", 0)
+    monkeypatch.setattr(command_answer, "NOTE_AFTER_MS", 0)
     world = make(wrap_store=lambda store: FailingStore(store, step))
     assert world.send(PODS).status == 200
     assert any("record-not-updated" in line for line in world.logged)

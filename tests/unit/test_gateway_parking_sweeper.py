@@ -269,14 +269,14 @@ def test_death_when_too_late_to_send_ends_as_expired(stage: Stage, carried_out: 
         stage.world.ahead_ms += 30_000
         return sign(transaction)
 
-    stage.world.gateway._signer.sign = slowly  # type: ignore[method-assign] # the script of this test
+    stage.world.signer.sign = slowly  # type: ignore[method-assign] # the script of this test
     try:
         # Reserved, signed, expired.
         stage.client.die_at(3, carried_out=carried_out)
         with pytest.raises(Crash):
             stage.send()
     finally:
-        stage.world.gateway._signer.sign = sign  # type: ignore[method-assign] # back to its own
+        stage.world.signer.sign = sign  # type: ignore[method-assign] # back to its own
     stage.after(60)
     assert (stage.record().state, stage.sent) == (RequestState.EXPIRED, 0)
 

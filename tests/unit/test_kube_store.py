@@ -78,3 +78,16 @@ def test_a_forgotten_revision_is_expired_and_a_future_one_is_refused() -> None:
         store.changes_since(store.revision + 1)
     assert (future.value.code, future.value.reason) == (504, "Timeout")
     assert list(store.changes_since(store.revision)) == []
+
+
+def test_what_is_older_than_the_start_is_forgotten_and_the_present_is_not() -> None:
+    store = Store()
+    store.put(MAPS, config("a", v="1"))
+    start = store.put(MAPS, config("a", v="2"))
+    store.forget()
+    with pytest.raises(ApiError) as gone:
+        store.changes_since(store.revision - 1)
+    assert gone.value.code == 410
+    assert store.objects(MAPS) == [start]
+    store.put(MAPS, config("a", v="3"))
+    assert [change.type for change in store.changes_since(store.revision - 1)] == ["MODIFIED"]

@@ -58,6 +58,8 @@ class Cluster:
         self.store.subscribe(self._forget_tokens)
         self._bootstrap()
         self.settle()
+        # Nobody saw how it came to this: a watch from before that is told so, as by a real server's cache.
+        self.store.forget()
         self.app = build_app(self)
 
     def settle(self) -> None:

@@ -104,6 +104,11 @@ class Store:
         if revision < self._oldest:
             raise expired(f"too old resource version: {revision} ({self._oldest})")
 
+    def forget(self) -> None:
+        """Drop the log, as a server does that has just started: what is older than now is expired."""
+        self._log.clear()
+        self._oldest = self.revision
+
     def subscribe(self, listener: Callable[[Change], None]) -> Callable[[], None]:
         """Calls the listener after each change; the returned function ends that."""
         self._listeners.append(listener)
