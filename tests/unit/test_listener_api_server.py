@@ -133,6 +133,17 @@ def test_server_errors_pass_with_their_headers(api: ScriptedApiServer, server: A
     assert envelope.headers == (("Retry-After", "1"),)
 
 
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_a_mutation_that_the_server_answers_with_an_error_is_not_sent_again(
+    method: str, status: int, api: ScriptedApiServer, server: ApiServer
+) -> None:
+    api.reply = lambda _: ScriptedReply(status, [("Retry-After", "0")], b'{"kind":"Status"}')
+    envelope = passthrough.response(server.send(call(method, body=b"{}"), always))
+    assert (envelope.status, envelope.body) == (status, b'{"kind":"Status"}')
+    assert len(api.seen) == 1
+
+
 def test_a_reply_over_the_limit_is_not_taken(api: ScriptedApiServer, server: ApiServer) -> None:
     api.reply = lambda _: ScriptedReply(body=b"x" * 200_000)
     with pytest.raises(ReplyTooLargeError):
