@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -34,9 +35,16 @@ _OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _MAX_FILE_BYTES = 64 * 1024
 
 
-def encrypt(passphrase: bytes, plaintext: bytes, context: bytes) -> dict[str, object]:
-    """The JSON object of the module docstring. Takes about 0.2 s and 32 MiB."""
-    salt, nonce = os.urandom(_SALT_BYTES), os.urandom(_NONCE_BYTES)
+def new_salt() -> bytes:
+    """For several secrets that are encrypted together: they cost one derivation."""
+    return os.urandom(_SALT_BYTES)
+
+
+def encrypt(
+    passphrase: bytes, plaintext: bytes, context: bytes, *, salt: bytes | None = None
+) -> dict[str, object]:
+    """The JSON object of the module docstring. A new salt takes about 0.2 s and 32 MiB."""
+    salt, nonce = salt or new_salt(), os.urandom(_NONCE_BYTES)
     sealed = AESGCM(_derive(passphrase, salt, _N, _R, _P)).encrypt(nonce, plaintext, context)
     return {
         "version": VERSION,
@@ -107,6 +115,8 @@ def read_private_file(path: Path, what: str) -> bytes:
     return content
 
 
+# The nonce is new each time; one key may encrypt 2^32 secrets.
+@lru_cache(maxsize=64)
 def _derive(passphrase: bytes, salt: bytes, n: int, r: int, p: int) -> bytes:
     return Scrypt(salt=salt, length=_KEY_BYTES, n=n, r=r, p=p).derive(passphrase)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from listener_service.leadership import Leadership, Term
+from listener_service.leadership import Leadership, NotLeadingError, Term
 from listener_service.service import ListenerService
 
 _log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Replica:
         for task in (keeping, stopped):
             task.add_done_callback(lambda _: ended.set())
         try:
-            service = await _unless(ended, self.begin(term))
+            service = await self._begun(term, ended)
             if service is not None:
                 await service.run(ended, watermark=self._watermark(term))
             if keeping.done():
@@ -54,6 +54,14 @@ class Replica:
                 task.cancel()
             await asyncio.gather(keeping, stopped, return_exceptions=True)
             await self.leadership.release(term, progress())
+
+    async def _begun(self, term: Term, ended: asyncio.Event) -> ListenerService | None:
+        """None if the term, or the process, ended first."""
+        try:
+            return await _unless(ended, self.begin(term))
+        except NotLeadingError:
+            _log.warning("the term ended before the work could begin", extra={"term": term.number})
+            return None
 
     def _watermark(self, term: Term) -> int | None:
         """The stored one, or a later one that the operator chose."""

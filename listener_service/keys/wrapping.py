@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from k3s_daas.errors import SealedDataError, WireFormatError
-from k3s_daas.passphrase import decrypt, encrypt
+from k3s_daas.passphrase import decrypt, encrypt, new_salt
 from listener_service.keys.errors import KeyUnusableError
 
 Context = Mapping[str, str]
@@ -37,9 +37,12 @@ class PassphraseWrapping:
 
     def __init__(self, passphrase: bytes) -> None:
         self._passphrase = passphrase
+        self._salt = new_salt()
 
     async def wrap(self, secret: bytes, context: Context) -> bytes:
-        document = await asyncio.to_thread(encrypt, self._passphrase, secret, _bytes(context))
+        document = await asyncio.to_thread(
+            encrypt, self._passphrase, secret, _bytes(context), salt=self._salt
+        )
         return json.dumps(document, separators=(",", ":")).encode()
 
     async def unwrap(self, wrapped: bytes, context: Context) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -23,9 +24,11 @@ from listener_service.keys.generations import (
 from listener_service.keys.keyring import Keyring
 from listener_service.keys.rotation import KeyRotation
 from listener_service.kube_objects import KubeUnavailableError, ObjectChangedError
-from listener_service.leadership import NotLeadingError, Term
+from listener_service.leadership import Leadership, NotLeadingError, Term
 from listener_service.leases import Lease
-from tests.unit.listener_world import FrozenClock
+from listener_service.replica import Replica
+from listener_service.service import ListenerService
+from tests.unit.listener_world import FrozenClock, World
 from tests.unit.memory_keys import Faults, MemoryStore, MemoryWrapping, ScriptedAnnouncer
 
 DAY_S = 24 * 3600
@@ -479,6 +482,23 @@ async def test_logs_and_texts_show_no_key(caplog: pytest.LogCaptureFixture) -> N
         assert secret.hex() not in texts
         assert repr(secret) not in texts
     assert rig.key_ids[0] in texts
+
+
+async def test_a_term_that_ends_while_keys_are_prepared_is_followed_by_another() -> None:
+    """The process stands by again; it does not end."""
+    world, stop, terms = World(), asyncio.Event(), list[Term]()
+
+    async def begin(term: Term) -> ListenerService:
+        terms.append(term)
+        if len(terms) == 2:
+            stop.set()
+        term.end()
+        term.confirm()
+        raise AssertionError("the term is over")
+
+    leadership = Leadership(world.leases, "lead", "me", 15, world.clock, boot_s=lambda: world.clock.boot_s)
+    await asyncio.wait_for(Replica(leadership, begin).run(stop), 10)
+    assert len(terms) == 2
 
 
 async def test_an_unknown_key_is_looked_for_no_more_than_once_in_five_seconds() -> None:
