@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import http.client
 import json
 import os
 import secrets
 import signal
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -65,10 +67,35 @@ def test_the_parts_are_processes_of_their_own(shared_stack: Any) -> None:
     assert len(set(pids.values()) | {shared_stack.process.pid}) == 6
 
 
-def test_the_listener_has_no_aws_setting(shared_stack: Any) -> None:
+def test_the_listener_knows_aws_only_for_its_own_keys(shared_stack: Any) -> None:
+    """It wraps its sealing keys with KMS; the gateway's tables, bucket and keys are none of its business."""
     environment = Path(f"/proc/{shared_stack.pids['listener']}/environ").read_bytes().split(b"\0")
     assert any(entry.startswith(b"DAAS_TRUST_ROOTS_FILE=") for entry in environment)
-    assert not [entry for entry in environment if entry.startswith(b"AWS_")]
+    assert any(entry.startswith(b"DAAS_WRAPPING_KMS_KEY_ID=") for entry in environment)
+    gateways = (b"DAAS_REQUEST_TABLE=", b"DAAS_BLOB_BUCKET=", b"DAAS_KMS_KEY_ID=", b"DAAS_PARKING_KEY_ID=")
+    assert not [entry for entry in environment if entry.startswith(gateways)]
+
+
+def test_the_listeners_metrics_count_a_command(shared_stack: Any) -> None:
+    listener = urlsplit(shared_stack.endpoints["listener"]).netloc
+
+    def page(path: str) -> str:
+        connection = http.client.HTTPConnection(listener, timeout=10)
+        connection.request("GET", path)
+        text = connection.getresponse().read().decode()
+        connection.close()
+        return text
+
+    def answers() -> float:
+        name = 'daas_listener_answers_total{code="2xx"} '
+        return sum(float(line.removeprefix(name)) for line in page("/metrics").splitlines() if name in line)
+
+    assert page("/readyz") == "ok"
+    before, kubectl = answers(), shared_stack.kubectl()
+    # When the second one is answered, the first one is counted.
+    for resource in ("configmaps", "secrets"):
+        assert kubectl.run("get", resource).code == 0
+    assert answers() > before
 
 
 def test_a_newcomer_creates_reads_and_deletes_a_deployment(shared_stack: Any) -> None:

@@ -42,6 +42,8 @@ class Endpoints:
     aws: str
     kms_key_id: str
     control: str | None
+    listener: str
+    """/livez, /readyz and /metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +135,11 @@ class Stack:
         gateway = self._start_gateway(
             port, wiring, authority.issue("gateway"), aws_url, (key_id, parking_key_id)
         )
-        listener.wait_ready(START_TIMEOUT_S)
+        health_port = listener.wait_ready(START_TIMEOUT_S)["health_port"]
         gateway_url = str(gateway.wait_ready(START_TIMEOUT_S)["url"])
-        endpoints = Endpoints(gateway_url, sui.grpc, aws_url, key_id, sui.control)
+        endpoints = Endpoints(
+            gateway_url, sui.grpc, aws_url, key_id, sui.control, f"http://127.0.0.1:{health_port}"
+        )
         (self._state / "endpoints.json").write_text(json.dumps(asdict(endpoints), indent=2) + "\n")
         kubeconfig = self._state / "kubeconfig"
         kubeconfig.write_text(
@@ -258,6 +262,7 @@ class Stack:
             DAAS_KEY_PASSPHRASE_FILE=str(self._keys / "executor.passphrase"),
             DAAS_WRAPPING_KMS_KEY_ID=wrapping_key_id,
             DAAS_LISTENER_NAMESPACE=LISTENER_NAMESPACE,
+            DAAS_HEALTH_ADDRESS="127.0.0.1:0",
             DAAS_BLOB_HOSTS=aws_url.removeprefix("http://"),
             DAAS_BLOB_PLAIN_HTTP="loopback",
             KUBECONFIG=str(kubeconfig),

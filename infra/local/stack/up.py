@@ -21,6 +21,7 @@ def up(options: StackOptions) -> int:
     """Start everything, say where, and wait to be ended; returns the exit code."""
     try:
         with running(options) as (stack, running_stack):
+            _say(f"metrics of the listener: {running_stack.endpoints.listener}/metrics")
             print(f"ready: export KUBECONFIG={running_stack.kubeconfig}", flush=True)
             _watch(stack)
     except KeyboardInterrupt:
