@@ -188,8 +188,8 @@ class Measured:
     seconds: float
     listener_ms: float
     """CPU for one command, without that of ledger and gateway."""
-    resident_mb: tuple[float, float]
-    """Medians of the first and of the last quarter."""
+    resident_mb: list[float]
+    """The median of each quarter."""
     files: tuple[int, int]
     """Open when a quarter was done, and in the end."""
     tasks: tuple[int, int]
@@ -254,13 +254,13 @@ async def _measured(gateway: Gateway, ledger: ForgetfulLedger, commands: int) ->
         opened.append(_open())
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     others = gateway.spent_s + ledger.spent_s - others
-    part = len(samples) // PARTS
+    size = len(samples) // PARTS
     return Measured(
         commands=commands,
         refused=refused,
         seconds=seconds,
         listener_ms=(cpu - others) * 1000 / commands,
-        resident_mb=(median(samples[:part]), median(samples[-part:])),
+        resident_mb=[median(samples[size * part : size * (part + 1)]) for part in range(PARTS)],
         files=(opened[0][0], opened[-1][0]),
         tasks=(opened[0][1], opened[-1][1]),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
@@ -17,19 +18,66 @@ import pytest
 import pytest_asyncio
 
 from infra.local.kube.store import Change
-from k3s_daas.envelope import ResponseEnvelope
-from tests.integration.listener_stage import Asked, Process, Stage, stage
+from tests.chaos.commands import CONFIG_MAPS, Sent, Wanted, executions, judge
+from tests.chaos.scale import scaled, tallied
+from tests.chaos.supervisor import LEADS, STANDS_BY, state
+from tests.chaos.tally import Tally
+from tests.integration.listener_stage import Process, Stage, stage
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
-CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
-LEADS, STANDS_BY, TERM_IS_OVER = "leading", "standing by", "the term is over"
+
+@pytest.fixture(params=range(scaled(1, 10)), autouse=True)
+def again(request: pytest.FixtureRequest) -> None:
+    """Once, or often enough that moments differ."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def chain(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
     async with stage(tmp_path_factory.mktemp("two-listeners")) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def tally() -> Iterator[Tally]:
+    with tallied("2 leader killed or asleep") as made:
+        yield made
+
+
+@pytest.fixture
+def told(chain: Stage, tally: Tally) -> Iterator[Told]:
+    made = Told(chain)
+    yield made
+    before = len(tally.violations)
+    runs = executions(chain)
+    for one in made.sent:
+        judge(one, runs[one.asked.request_id], tally)
+    assert len(tally.violations) == before, tally.violations[before:]
+
+
+class Told:
+    """Sends commands, each of which is judged when the test is over."""
+
+    def __init__(self, chain: Stage) -> None:
+        self.sent: list[Sent] = []
+        self._chain = chain
+
+    async def send(self, wanted: Wanted, *, start_within_ms: int = 20_000) -> Sent:
+        """Puts it on chain."""
+        asked = await self._chain.submit(
+            wanted.method, wanted.path, body=wanted.body, start_within_ms=start_within_ms
+        )
+        self.sent.append(Sent(wanted, asked))
+        return self.sent[-1]
+
+    async def answer(self, one: Sent) -> int:
+        """The status of its answer."""
+        one.answer = await self._chain.answer(one.asked, 30)
+        return one.answer.status
+
+    async def ask(self, wanted: Wanted) -> int:
+        """`send`, then `answer`."""
+        return await self.answer(await self.send(wanted))
 
 
 class Pair:
@@ -53,12 +101,6 @@ class Pair:
         return (first, second) if state(first) == LEADS else (second, first)
 
 
-def state(process: Process) -> str | None:
-    """What it last said about its part."""
-    said = [message for message in process.messages() if message in (LEADS, STANDS_BY, TERM_IS_OVER)]
-    return said[-1] if said else None
-
-
 async def until(process: Process, wanted: str) -> None:
     async with asyncio.timeout(30):
         while state(process) != wanted:  # noqa: ASYNC110  another process
@@ -80,12 +122,13 @@ async def pair(chain: Stage) -> AsyncIterator[Pair]:
         yield Pair(chain, stack)
 
 
-def config_map(**metadata: str) -> bytes:
-    return json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}).encode()
+def create(**metadata: str) -> Wanted:
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+    return Wanted("POST", CONFIG_MAPS, 201, json.dumps(body).encode())
 
 
-def runs(chain: Stage, asked: Asked) -> int:
-    return chain.runs(asked)
+def delete(name: str) -> Wanted:
+    return Wanted("DELETE", f"{CONFIG_MAPS}/{name}", 200)
 
 
 @contextmanager
@@ -108,86 +151,70 @@ def at_claim(chain: Stage, number: int, act: Callable[[], None]) -> Iterator[Non
         forget()
 
 
-def message(answer: ResponseEnvelope) -> str:
-    return str(json.loads(answer.body)["message"])
-
-
-async def test_the_leader_is_killed_in_the_middle_of_commands(chain: Stage, pair: Pair) -> None:
+async def test_the_leader_is_killed_in_the_middle_of_commands(
+    chain: Stage, pair: Pair, told: Told, tally: Tally
+) -> None:
     first, second = await pair.settled()
+    prefix = f"kill-{secrets.token_hex(4)}"
     with at_claim(chain, 5, lambda: os.kill(first.pid, signal.SIGKILL)):
-        asked = [
-            await chain.submit(
-                "POST",
-                CONFIG_MAPS,
-                body=config_map(**({"name": f"kill-{n}"} if n % 2 else {"generateName": "kill-any-"})),
+        sent = [
+            await told.send(
+                create(**({"name": f"{prefix}-{n}"} if n % 2 else {"generateName": f"{prefix}-any-"})),
                 start_within_ms=6_000,
             )
             for n in range(12)
         ]
         await until(second, LEADS)
-    answers = await asyncio.gather(*(chain.answer(one) for one in asked))
-    statuses = [answer.status for answer in answers]
+    tally.kills += 1
+    statuses = await asyncio.gather(*map(told.answer, sent))
     assert set(statuses) <= {201, 500, 504}
     assert statuses.count(201) >= 4, "those before the fifth claim"
     names = [one["metadata"]["name"] for one in chain.cluster.store.objects(("", "configmaps"), "default")]
-    made = len([name for name in names if name.startswith("kill-")])
+    made = len([name for name in names if name.startswith(prefix)])
     assert statuses.count(201) <= made <= statuses.count(201) + statuses.count(500)
-    for one, answer in zip(asked, answers, strict=True):
-        expected = {201: {1}, 500: {0, 1}, 504: {0}}[answer.status]
-        assert runs(chain, one) in expected
-        assert answer.status != 500 or "outcome unknown" in message(answer)
 
 
-async def test_a_leader_stopped_before_the_claim_runs_nothing_when_it_goes_on(
-    chain: Stage, pair: Pair
-) -> None:
+async def test_a_leader_stopped_before_the_claim_runs_nothing_when_it_goes_on(pair: Pair, told: Told) -> None:
     first, second = await pair.settled()
     with continued_at_last(first):
         first.send(signal.SIGSTOP)
-        asked = await chain.submit("POST", CONFIG_MAPS, body=config_map(name="before-claim"))
-        assert (await chain.answer(asked)).status == 201
+        assert await told.ask(create(name="before-claim")) == 201
         assert state(second) == LEADS
     await until(first, STANDS_BY)
     # Whoever leads now works on.
-    assert (await chain.ask("DELETE", f"{CONFIG_MAPS}/before-claim")).status == 200
-    assert runs(chain, asked) == 1
+    assert await told.ask(delete("before-claim")) == 200
 
 
 async def test_a_leader_stopped_after_the_claim_and_continued_after_start_by_runs_nothing(
-    chain: Stage, pair: Pair
+    chain: Stage, pair: Pair, told: Told
 ) -> None:
     first, _ = await pair.settled()
     with continued_at_last(first), at_claim(chain, 1, lambda: os.kill(first.pid, signal.SIGSTOP)):
-        asked = await chain.submit(
-            "POST", CONFIG_MAPS, body=config_map(name="after-claim"), start_within_ms=5_000
-        )
-        answer = await chain.answer(asked)
-    assert answer.status == 500
-    assert "outcome unknown" in message(answer)
+        one = await told.send(create(name="after-claim"), start_within_ms=5_000)
+        assert await told.answer(one) == 500
+    assert "outcome unknown" in one.message
     await until(first, STANDS_BY)
-    assert runs(chain, asked) == 0
+    assert chain.runs(one.asked) == 0
 
 
 async def test_a_leader_stopped_after_the_claim_and_continued_after_its_lease_runs_nothing(
-    chain: Stage, pair: Pair
+    chain: Stage, pair: Pair, told: Told
 ) -> None:
     """`start_by` has not passed: it is the lease that stops it."""
     first, second = await pair.settled()
     with continued_at_last(first), at_claim(chain, 1, lambda: os.kill(first.pid, signal.SIGSTOP)):
-        asked = await chain.submit(
-            "POST", CONFIG_MAPS, body=config_map(name="after-lease"), start_within_ms=10_000
-        )
+        one = await told.send(create(name="after-lease"), start_within_ms=10_000)
         await until(second, LEADS)
-    answer = await chain.answer(asked)
+    status = await told.answer(one)
     # If it still heard that the claim was its own, it knows that nothing was run.
-    assert (answer.status, "nothing was run" in message(answer)) in ((503, True), (500, False))
+    assert (status, "nothing was run" in one.message) in ((503, True), (500, False))
     await until(first, STANDS_BY)
-    assert runs(chain, asked) == 0
+    assert chain.runs(one.asked) == 0
 
 
-async def test_sigterm_hands_over(chain: Stage, pair: Pair) -> None:
+async def test_sigterm_hands_over(pair: Pair, told: Told) -> None:
     first, second = await pair.settled()
-    assert (await chain.ask("POST", CONFIG_MAPS, body=config_map(name="handed-over"))).status == 201
+    assert await told.ask(create(name="handed-over")) == 201
     assert await first.end(signal.SIGTERM) == 0
     await until(second, LEADS)
-    assert (await chain.ask("DELETE", f"{CONFIG_MAPS}/handed-over")).status == 200
+    assert await told.ask(delete("handed-over")) == 200

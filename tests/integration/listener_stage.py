@@ -250,8 +250,11 @@ class Process:
     async def ready(self) -> dict[str, Any]:
         """What the ready line says, also kept in `facts`."""
         assert self.process.stdout is not None
-        async with asyncio.timeout(20):
-            line = await self.process.stdout.readline()
+        try:
+            async with asyncio.timeout(40):
+                line = await self.process.stdout.readline()
+        except TimeoutError as error:
+            raise AssertionError(f"the listener is not ready: {self.other_lines} {self.logged}") from error
         if not line:
             await self.process.wait()
             await self._follower
