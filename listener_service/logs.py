@@ -12,6 +12,7 @@ from typing import TextIO
 request_id_var: contextvars.ContextVar[str | None] = contextvars.ContextVar("request_id", default=None)
 """The request that the current task works on; every line logged meanwhile carries it."""
 
+_OURS = ("listener_service", "k3s_daas")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -41,11 +42,15 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(level: str, stream: TextIO | None = None) -> None:
-    """Sends every log record of the process to `stream` (stderr) as JSON."""
+    """Sends the process's log records to `stream` (stderr) as JSON: ours from `level` on, of libraries only
+    warnings and worse.
+    """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())
-    # urllib3 logs request paths at debug level, and those of non-resource requests are not public.
-    logging.getLogger("urllib3").setLevel(logging.WARNING)
+    # Below warnings libraries tell what they send: botocore the keys that KMS shall wrap, websockets and
+    # hpack headers with tokens, urllib3 paths that are not public.
+    root.setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
+    for ours in _OURS:
+        logging.getLogger(ours).setLevel(level.upper())

@@ -1,0 +1,60 @@
+"""The listener's log at its loudest: what libraries know and tell below warnings stays out of it."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from listener_service import logs
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    names = ("", "listener_service", "k3s_daas")
+    before = {name: (logging.getLogger(name).level, logging.getLogger(name).handlers[:]) for name in names}
+    yield io.StringIO()
+    for name, (level, handlers) in before.items():
+        logging.getLogger(name).setLevel(level)
+        logging.getLogger(name).handlers[:] = handlers
+
+
+LIBRARIES = (
+    "botocore.endpoint",
+    "websockets.client",
+    "hpack.hpack",
+    "urllib3.connectionpool",
+    "grpclib.client",
+)
+
+
+def test_libraries_tell_only_what_goes_wrong_however_loud_we_are(log: io.StringIO) -> None:
+    logs.configure("debug", log)
+    for name in LIBRARIES:
+        logging.getLogger(name).debug("Authorization: Bearer secret")
+        logging.getLogger(name).info("Plaintext: secret")
+        logging.getLogger(name).warning("the connection broke")
+    logging.getLogger("listener_service.service").debug("event skipped")
+    logging.getLogger("k3s_daas.sui.quorum").info("asking another endpoint")
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert [line["logger"] for line in lines] == [
+        *LIBRARIES,
+        "listener_service.service",
+        "k3s_daas.sui.quorum",
+    ]
+    assert "secret" not in log.getvalue()
+
+
+@pytest.mark.parametrize(("level", "told"), [("info", 3), ("warning", 2), ("error", 1)])
+def test_who_wants_less_gets_less_of_everybody(level: str, told: int, log: io.StringIO) -> None:
+    logs.configure(level, log)
+    logging.getLogger("listener_service.service").info("command answered")
+    logging.getLogger("listener_service.service").warning("command refused, nothing was run")
+    logging.getLogger("listener_service.service").error("event not believed, nothing was run")
+    assert len(log.getvalue().splitlines()) == told
+    log.truncate(0)
+    logging.getLogger("botocore").warning("retrying")
+    assert bool(log.getvalue().strip("\0")) is (level != "error")
