@@ -17,6 +17,7 @@ from listener_service import logs
 from listener_service.assembly import assemble
 from listener_service.health.metrics import Metrics
 from listener_service.health.server import HealthServer
+from listener_service.replica import unless
 from listener_service.settings import ListenerIdentity, ListenerSettings
 from listener_service.settings_table import help_text
 from listener_service.vitals import Vitals
@@ -68,13 +69,16 @@ async def _run(settings: ListenerSettings, identity: ListenerIdentity) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end, number)
     async with _health(settings, vitals, metrics) as facts:
-        listener = await assemble(
+        assembling = assemble(
             settings,
             identity,
             on_ready=lambda more: _announce({**more, **facts}),
             vitals=vitals,
             counts=metrics,
         )
+        listener = await unless(stop, assembling)
+        if listener is None:
+            return
         try:
             await listener.run(stop)
         finally:

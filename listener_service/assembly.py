@@ -39,7 +39,7 @@ from listener_service.responder import Responder
 from listener_service.service import ListenerService
 from listener_service.settings import ListenerIdentity, ListenerSettings
 from listener_service.verification import Verifier
-from listener_service.vitals import Vitals
+from listener_service.vitals import SealingKeys, Vitals
 from listener_service.watched_leases import WatchedLeases
 
 _log = logging.getLogger(__name__)
@@ -201,7 +201,7 @@ def _wire(
         blobs=blobs,
         counts=counts,
     )
-    vitals.keys_open = lambda: keyring.size
+    vitals.keys = lambda: _sealing_keys(keyring, clock)
     vitals.answers_per_transaction = lambda: responder.answers_per_transaction
     vitals.dissents = lambda: _dissents(ledger)
 
@@ -259,6 +259,13 @@ def _wire(
     replica = Replica(leadership, begin, settings.resume_after_checkpoint)
     own_objects = (lead_leases, claim_leases, store)
     return Listener(replica, ledger, executor, own_objects, blobs, clock, vitals)
+
+
+def _sealing_keys(keyring: Keyring, clock: ClusterClock) -> SealingKeys:
+    if keyring.in_force is None:
+        return SealingKeys(keyring.size)
+    number, made_ms = keyring.in_force
+    return SealingKeys(keyring.size, number, (clock.now_ms() - made_ms) / 1000)
 
 
 def _dissents(ledger: Ledger) -> dict[tuple[str, str], int]:

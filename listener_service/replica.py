@@ -27,7 +27,7 @@ class Replica:
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`. Raises what needs a person: `ConfigurationError`, or what a source raises."""
         while not stop.is_set():
-            term = await _unless(stop, self.leadership.acquire())
+            term = await unless(stop, self.leadership.acquire())
             if term is not None:
                 await self._lead(term, stop)
 
@@ -58,7 +58,7 @@ class Replica:
     async def _begun(self, term: Term, ended: asyncio.Event) -> ListenerService | None:
         """None if the term, or the process, ended first."""
         try:
-            return await _unless(ended, self.begin(term))
+            return await unless(ended, self.begin(term))
         except NotLeadingError:
             _log.warning("the term ended before the work could begin", extra={"term": term.number})
             return None
@@ -74,7 +74,7 @@ class Replica:
         return self.skip_to
 
 
-async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+async def unless(event: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
     """What the work returns; None if the event came first, and then the work is cancelled."""
     working, waiting = asyncio.create_task(work), asyncio.create_task(_until(event))
     try:

@@ -29,6 +29,15 @@ class Phase(Enum):
     DRAINING = "draining"
 
 
+@dataclass(frozen=True, slots=True)
+class SealingKeys:
+    """How many are open in this process; number and age in seconds of the one in force, if it is open."""
+
+    open: int = 0
+    generation: int | None = None
+    age_s: float = 0.0
+
+
 class AtWork(Protocol):
     """What a term's service tells of itself; `ListenerService` is one."""
 
@@ -71,8 +80,7 @@ class Vitals:
     """Whether the term's event stream has caught up once."""
     is_standby: bool = False
     is_draining: bool = False
-    keys_open: Callable[[], int] = lambda: 0
-    """How many sealing keys are open in this process."""
+    keys: Callable[[], SealingKeys] = SealingKeys
     answers_per_transaction: Callable[[], Mapping[int, int]] = Counter
     dissents: Callable[[], Mapping[tuple[str, str], int]] = dict
     """How often an endpoint (by number) dissented, by kind."""

@@ -141,7 +141,11 @@ class _State(Collector):
             "check",
         )
         yield from self._calls()
-        yield _one("sealing_keys", "Sealing keys that are open in this process.", vitals.keys_open())
+        keys = vitals.keys()
+        yield _one("sealing_keys", "Sealing keys that are open in this process.", keys.open)
+        if keys.generation is not None:
+            yield _one("sealing_key_generation", "Number of the sealing key in force.", keys.generation)
+            yield _one("sealing_key_age_seconds", "Since the sealing key in force was made.", keys.age_s)
         yield _batches(vitals.answers_per_transaction())
         yield _dissents(vitals.dissents())
         yield from self._chain()

@@ -18,6 +18,8 @@ class Keyring:
 
     look: Callable[[], Awaitable[None]] | None = field(default=None, repr=False)
     boot_s: Callable[[], float] = boot_s
+    in_force: tuple[int, int] | None = None
+    """The generation that requests are sealed for, and when it was made (Unix ms); None if it is not open."""
     _keys: dict[bytes, SealingPrivateKey] = field(default_factory=dict, repr=False)
     _looked_s: float = float("-inf")
     _looking: asyncio.Lock = field(default_factory=asyncio.Lock)

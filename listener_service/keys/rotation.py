@@ -119,13 +119,14 @@ class KeyRotation:
         kept = await self.store.read()
         current = kept.generations.in_force(chain.announced)
         if current is None or not self.keyring.holds(bytes.fromhex(current.key_id)):
-            self._in_force = None
+            self._in_force = self.keyring.in_force = None
         if current is not None:
             # First, because everything depends on it.
             await self._open(current)
             if self._in_force != current.key_id:
                 _log.info("sealing key in force", extra=_which(current))
             self._in_force = current.key_id
+            self.keyring.in_force = current.number, current.created_ms
         await self._open_others(kept, current)
         return chain, kept
 

@@ -135,6 +135,8 @@ async def test_metrics_count_commands_and_neither_they_nor_the_log_tell_what_was
         assert found['stage_seconds_count{kind="mutation",stage="claim"}'] == 1
         assert found["leading"] == 1
         assert found["sealing_keys"] >= 1
+        assert found["sealing_key_generation"] >= 1
+        assert 0 <= found["sealing_key_age_seconds"] < 3_600
         assert found["stream_lag_seconds"] < 5
         assert found["queue_in_work"] == 0
         assert found["process_resident_memory_bytes"] > 10_000_000

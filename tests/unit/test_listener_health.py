@@ -25,7 +25,7 @@ from listener_service.leadership import Term
 from listener_service.leases import Lease
 from listener_service.queue.core import Queue
 from listener_service.queue.ticket import places
-from listener_service.vitals import Phase, Vitals
+from listener_service.vitals import Phase, SealingKeys, Vitals
 from listener_service.watched_leases import WatchedLeases
 from tests.unit.virtual_time import VirtualClock, run
 
@@ -70,7 +70,7 @@ def leader(time: Time) -> tuple[Vitals, Service]:
     vitals.begins(Term(Lease("lead", holder="one", transitions=4), time() + 1_000, time))
     vitals.service = service
     vitals.goes_live()
-    vitals.keys_open = lambda: 2
+    vitals.keys = lambda: SealingKeys(2, 7, 3_600.0)
     return vitals, service
 
 
@@ -140,7 +140,7 @@ def test_a_chain_that_tells_nothing_makes_everybody_not_ready() -> None:
 
 def test_a_leader_without_an_open_key_is_not_ready() -> None:
     vitals, _ = leader(Time())
-    vitals.keys_open = lambda: 0
+    vitals.keys = lambda: SealingKeys(1)
     assert failing(vitals) == ["keys"]
 
 
@@ -252,10 +252,10 @@ async def test_probes_say_ok_and_on_request_or_failure_which_check() -> None:
         assert status == 200
         assert "[+]stream ok" in text
         assert text.endswith("readyz check passed\n")
-        vitals.keys_open = lambda: 0
+        vitals.keys = SealingKeys
         status, _, text = await exchange(port, get("/readyz"))
         assert status == 503
-        assert "[-]keys failed: no sealing key is open" in text
+        assert "[-]keys failed: the sealing key in force is not open" in text
         assert "[+]chain ok" in text
         assert (await exchange(port, get("/livez")))[0] == 200
 
@@ -371,6 +371,8 @@ def test_metrics_tell_what_was_counted_and_what_is_so() -> None:
         'phase{phase="standby"}': 0,
         'check{check="stream"}': 1,
         "sealing_keys": 2,
+        "sealing_key_generation": 7,
+        "sealing_key_age_seconds": 3_600,
         "stream_lag_seconds": 2,
         "chain_checkpoint": 12,
         "covered_checkpoint": 10,
