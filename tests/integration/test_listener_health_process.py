@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -21,6 +23,7 @@ from tests.integration.listener_stage import Process, Stage, stage
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
+CONNECTIONS = 'stream_connections_total{source="1"}'
 SECRET = "correct-horse-battery-staple"
 SETTINGS = {
     "DAAS_HEALTH_ADDRESS": "127.0.0.1:0",
@@ -140,7 +143,7 @@ async def test_metrics_count_commands_and_neither_they_nor_the_log_tell_what_was
         assert found["stream_lag_seconds"] < 5
         assert found["queue_in_work"] == 0
         assert found["process_resident_memory_bytes"] > 10_000_000
-        assert found['stream_connections_total{source="1"}'] == 1
+        assert found[CONNECTIONS] == 1
         _, text = await fetch(process, "/metrics")
         await process.end(signal.SIGTERM)
         answered = [line for line in process.logged if line["message"] == "command answered"]
@@ -153,7 +156,43 @@ async def test_metrics_count_commands_and_neither_they_nor_the_log_tell_what_was
         assert SECRET not in json.dumps(process.logged) + "".join(process.other_lines) + text
 
 
-async def test_it_is_not_ready_while_the_api_server_or_the_chain_is_away_and_is_again_afterwards(
+async def test_while_it_starts_it_lives_and_is_not_ready_and_ends_when_told(
+    chain: Stage, kubeconfig: str
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    chain.listeners_port.misbehave({"frozen": True})
+    settings = SETTINGS | {"DAAS_HEALTH_ADDRESS": address, "KUBECONFIG": kubeconfig}
+    process = Process(
+        await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "listener_service"),
+            env=chain.environment(**settings),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    )
+    process.facts = {"health_port": address.rpartition(":")[2]}
+    try:
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    status, text = await fetch(process, "/readyz")
+                    break
+                except urllib.error.URLError:
+                    await asyncio.sleep(0.05)
+        assert status == 503
+        assert "[-]running failed: it is starting" in text
+        assert (await fetch(process, "/livez"))[0] == 200
+        began = time.monotonic()
+        assert await process.end(signal.SIGTERM) == 0
+        assert time.monotonic() - began < 5, "the chain's deadline is 10 s"
+    finally:
+        chain.listeners_port.reform()
+        await process.end(signal.SIGKILL)
+
+
+async def test_it_is_not_ready_while_api_server_chain_or_stream_are_away_and_is_again_afterwards(
     chain: Stage, proxy: TcpProxy, kubeconfig: str
 ) -> None:
     async with chain.listener(**SETTINGS, KUBECONFIG=kubeconfig) as process:
@@ -169,18 +208,14 @@ async def test_it_is_not_ready_while_the_api_server_or_the_chain_is_away_and_is_
         port.reform()
         await ready_when(process, 200, "[+]stream ok")
         assert (await chain.ask("GET", CONFIG_MAPS)).status == 200
-
-
-async def test_a_stream_that_brings_nothing_makes_the_leader_not_ready(chain: Stage, kubeconfig: str) -> None:
-    async with chain.listener(**SETTINGS, KUBECONFIG=kubeconfig) as process:
-        await ready_when(process, 200, "[+]stream ok")
-        chain.listeners_port.misbehave({"half_open": True})
+        before = (await metrics(process))[CONNECTIONS]
+        port.misbehave({"half_open": True})
         await ready_when(process, 503, "[-]stream failed: events are")
         assert (await metrics(process))["stream_lag_seconds"] > 5
-        chain.listeners_port.reform()
-        chain.listeners_port.drop_connections()
+        port.reform()
+        port.drop_connections()
         await ready_when(process, 200, "[+]stream ok")
-        assert (await metrics(process))['stream_connections_total{source="1"}'] == 2
+        assert (await metrics(process))[CONNECTIONS] > before
 
 
 async def test_a_standby_is_ready(chain: Stage) -> None:
