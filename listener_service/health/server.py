@@ -44,7 +44,8 @@ class HealthServer:
     vitals: Vitals
     metrics: Callable[[], tuple[str, bytes]]
     timeout_s: float = _TIMEOUT_S
-    _open: set[asyncio.StreamWriter] = field(default_factory=set)
+    _open: dict[asyncio.StreamWriter, None] = field(default_factory=dict)
+    """Oldest first."""
 
     @asynccontextmanager
     async def serving(self, address: HealthAddress) -> AsyncGenerator[int, None]:
@@ -67,9 +68,11 @@ class HealthServer:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._open) >= _MOST_CONNECTIONS:
-            writer.transport.abort()
-            return
-        self._open.add(writer)
+            # A probe needs milliseconds: who has been here longest only holds a place.
+            oldest = next(iter(self._open))
+            del self._open[oldest]
+            oldest.transport.abort()
+        self._open[writer] = None
         try:
             async with asyncio.timeout(self.timeout_s):
                 await self._serve(reader, writer)
@@ -79,7 +82,7 @@ class HealthServer:
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             _log.debug("a request for health was not complete, or its answer was not taken")
         finally:
-            self._open.discard(writer)
+            self._open.pop(writer, None)
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
