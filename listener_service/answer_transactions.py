@@ -43,8 +43,10 @@ class AnswerTransactions:
         self._terms: EpochInfo | None = None
         self._refs: dict[bytes, SharedRef] = {}
 
-    async def sign(self, answers: Sequence[Outgoing]) -> SignedAnswers:
-        """One transaction that stores all of them, in their order."""
+    async def sign(self, answers: Sequence[Outgoing], again: int = 0) -> SignedAnswers:
+        """One transaction that stores all of them, in their order. `again`: how many transactions with just
+        these were executed for nothing; a chain executes the same bytes once.
+        """
         terms = await self._current_terms()
         cluster = await self.ref(self._roots.cluster)
         builder = PtbBuilder()
@@ -57,8 +59,8 @@ class AnswerTransactions:
                 price=terms.reference_gas_price,
                 epoch=terms.epoch,
                 chain_id=self._roots.chain_id,
-                # Any number does: the request ids inside make the transaction unique already.
-                nonce=int.from_bytes(answers[0].response.request_id[-4:], "big"),
+                # Any number does: the request ids inside make the first transaction unique already.
+                nonce=(int.from_bytes(answers[0].response.request_id[-4:], "big") + again) % 2**32,
             ),
         )
         # A key in a KMS takes a while to sign.

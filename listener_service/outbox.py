@@ -6,9 +6,11 @@ So nobody waits for company: an answer alone leaves at once, and batches grow wi
    only after a definite refusal. A refusal that follows a sending of unknown effect may be wrong about that
    one: then the contract ignores the second answer, which costs gas and changes nothing.
 2. A batch that fails, for whatever reason, is halved until the answer that fails is alone; an abort of that
-   one is final, and a refusal is tried again. An answer that failed is not put together with others again.
+   one is final, a refusal is tried again, and so is what Sui cancelled because too many wanted an object. An
+   answer that failed is not put together with others again.
 3. While the endpoint is away, what is in flight keeps its place, and the rest gathers for large batches.
-4. Each answer is given up when its own `answer_by` passes, or when nobody waits for it any more.
+4. Each answer is given up when its own `answer_by` passes, or when nobody waits for it any more: then bytes
+   that have it in them are not sent again. Somebody else may say something else about that request by now.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ _log = logging.getLogger(__name__)
 
 # Enough that nobody waits for a whole finality; few enough that there are batches under load.
 IN_FLIGHT = 4
+# Final for these bytes, and nothing to do with what they say.
+_CANCELLED = "EXECUTION_CANCELED_DUE_TO_CONSENSUS_OBJECT_CONGESTION"
 
 
 def answer_backoff() -> Backoff:
@@ -42,10 +46,14 @@ def answer_backoff() -> Backoff:
 
 @dataclass(slots=True, eq=False)
 class _Batch:
-    """Answers that go together, and the bytes that may be on the way already."""
+    """Answers that go together, and the bytes that may be on the way already.
+
+    `cancelled`: how often such bytes were executed for nothing. The next ones must differ from them.
+    """
 
     answers: list[Outgoing]
     signed: SignedAnswers | None = None
+    cancelled: int = 0
     backoff: Backoff = field(default_factory=answer_backoff)
 
     @property
@@ -127,7 +135,7 @@ class Outbox:
     async def _send_until_known(self, batch: _Batch) -> None:
         while self._drop_settled(batch):
             try:
-                batch.signed = batch.signed or await self._transactions.sign(batch.answers)
+                batch.signed = batch.signed or await self._transactions.sign(batch.answers, batch.cancelled)
                 outcome = await self._ledger.execute(batch.signed.transaction, batch.signed.signature)
             except LedgerUnavailableError as error:
                 self._counts.transaction("unavailable")
@@ -149,6 +157,8 @@ class Outbox:
         for answer in batch.answers:
             if not answer.outcome.done() and now_ms > answer.answer_by_ms:
                 answer.outcome.set_result(None)
+        if any(answer.outcome.cancelled() for answer in batch.answers):
+            batch.signed = None
         batch.answers = [answer for answer in batch.answers if not answer.outcome.done()]
         return bool(batch.answers)
 
@@ -166,13 +176,15 @@ class Outbox:
     def _conclude(self, batch: _Batch, count: int, outcome: ExecutionOutcome) -> None:
         self.answers_per_transaction[count] += 1
         self._counts.transaction("executed" if outcome.success else "aborted")
-        if outcome.success or count == 1:
+        cancelled = outcome.failure_kind == _CANCELLED
+        if outcome.success or (count == 1 and not cancelled):
             for answer in batch.answers:
                 if not answer.outcome.done():
                     answer.outcome.set_result(outcome)
             return
+        batch.cancelled += cancelled
         _log.warning(
-            "answers failed together, sending them in halves",
+            "answers failed, sending those of several in halves, one alone again",
             extra=batch.about | {"transaction": outcome.digest, "error": outcome.failure},
         )
         self._hand_on(batch)

@@ -255,6 +255,40 @@ async def test_what_nobody_waits_for_any_more_is_not_sent_again(scene: Scene) ->
     assert len(scene.ledger.sent) == sent
 
 
+async def test_bytes_with_an_answer_that_nobody_waits_for_are_not_sent_again(scene: Scene) -> None:
+    """A term that ended: its successor may run what a refusal of ours would say was not run."""
+
+    def away(transaction: bytes) -> ExecutionOutcome:
+        if 1 in numbers_in(transaction):
+            raise LedgerUnavailableError("away")
+        return ExecutionOutcome(transaction_digest(transaction), success=True)
+
+    scene.ledger.on_execute = away
+    left, kept = scene.deliver(1, 2)
+    await until(lambda: len(scene.ledger.sent) >= 2)
+    left.cancel()
+    assert good([await asyncio.wait_for(kept, 5)])
+    assert numbers_in(scene.ledger.sent[-1]) == [2]
+
+
+@pytest.mark.parametrize("together", [1, 3])
+async def test_what_sui_cancels_for_congestion_is_executed_anew(scene: Scene, together: int) -> None:
+    """It is final and charged, and says nothing about the answer, which must not be lost."""
+    outcomes: dict[str, ExecutionOutcome] = {}
+
+    def congested(transaction: bytes) -> ExecutionOutcome:
+        digest = transaction_digest(transaction)
+        # As Sui does: bytes that were executed are not executed again.
+        kind = None if len(outcomes) >= 6 else "EXECUTION_CANCELED_DUE_TO_CONSENSUS_OBJECT_CONGESTION"
+        return outcomes.setdefault(
+            digest, ExecutionOutcome(digest, success=kind is None, failure=kind, failure_kind=kind)
+        )
+
+    scene.ledger.on_execute = congested
+    assert good(await asyncio.wait_for(asyncio.gather(*scene.deliver(*range(together))), 5))
+    assert len(outcomes) == len(scene.ledger.sent)
+
+
 async def test_a_defect_is_told_to_whom_it_concerns(scene: Scene) -> None:
     def fail(transaction: bytes) -> ExecutionOutcome:
         if BAD in numbers_in(transaction):
