@@ -29,6 +29,7 @@ from listener_service.keys.announcer import ChainAnnouncer
 from listener_service.keys.keyring import Keyring
 from listener_service.keys.rotation import KeyRotation
 from listener_service.keys.secret import SecretStore
+from listener_service.keys.standby import StandbyKeys
 from listener_service.kube_objects import KubeObjects
 from listener_service.leadership import Leadership, Term, lease_name
 from listener_service.leases import KubeLeases
@@ -39,7 +40,7 @@ from listener_service.responder import Responder
 from listener_service.service import ListenerService
 from listener_service.settings import ListenerIdentity, ListenerSettings
 from listener_service.verification import Verifier
-from listener_service.vitals import SealingKeys, Vitals
+from listener_service.vitals import Phase, SealingKeys, Vitals
 from listener_service.watched_leases import WatchedLeases
 
 _log = logging.getLogger(__name__)
@@ -64,15 +65,20 @@ class Listener:
     blobs: BlobClient | None
     clock: ClusterClock
     vitals: Vitals
+    standby_keys: StandbyKeys
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set, then drains and gives the lead back."""
-        watching = asyncio.create_task(watch(self.ledger, self.vitals.chain, self.clock))
+        watching = [
+            asyncio.create_task(watch(self.ledger, self.vitals.chain, self.clock)),
+            asyncio.create_task(self.standby_keys.run()),
+        ]
         try:
             await self.replica.run(stop)
         finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            for task in watching:
+                task.cancel()
+            await asyncio.gather(*watching, return_exceptions=True)
 
     async def close(self) -> None:
         """Releases connections and threads."""
@@ -205,6 +211,9 @@ def _wire(
     vitals.answers_per_transaction = lambda: responder.answers_per_transaction
     vitals.dissents = lambda: _dissents(ledger)
 
+    owner = {"cluster": to_hex(roots.cluster), "executor": to_hex(identity.signer.address)}
+    standby_keys = StandbyKeys(store, identity.wrapping, owner, clock, lambda: vitals.phase is Phase.STANDBY)
+    vitals.standby_keys = lambda: standby_keys.failure
     cgroup = Cgroup()
     memory = MemoryBound(full_bound(settings.queue_bytes, cgroup), cgroup)
 
@@ -217,7 +226,7 @@ def _wire(
             ChainAnnouncer(ledger, reader, roots, identity.signer),
             term,
             clock,
-            owner={"cluster": to_hex(roots.cluster), "executor": to_hex(identity.signer.address)},
+            owner=owner,
             period_s=settings.keys.rotation_s,
             keyring=keyring,
         )
@@ -258,7 +267,7 @@ def _wire(
     )
     replica = Replica(leadership, begin, settings.resume_after_checkpoint)
     own_objects = (lead_leases, claim_leases, store)
-    return Listener(replica, ledger, executor, own_objects, blobs, clock, vitals)
+    return Listener(replica, ledger, executor, own_objects, blobs, clock, vitals, standby_keys)
 
 
 def _sealing_keys(keyring: Keyring, clock: ClusterClock) -> SealingKeys:

@@ -81,6 +81,8 @@ class Vitals:
     is_standby: bool = False
     is_draining: bool = False
     keys: Callable[[], SealingKeys] = SealingKeys
+    standby_keys: Callable[[], str | None] = lambda: None
+    """Why a standby could not open the sealing keys, when it last tried."""
     answers_per_transaction: Callable[[], Mapping[int, int]] = Counter
     dissents: Callable[[], Mapping[tuple[str, str], int]] = dict
     """How often an endpoint (by number) dissented, by kind."""

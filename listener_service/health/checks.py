@@ -94,7 +94,8 @@ def _chain(vitals: Vitals) -> str | None:
 
 
 def _keys(vitals: Vitals) -> str | None:
-    """A standby opens the sealing keys when it takes over; its signing key it has since it started."""
+    if vitals.phase is Phase.STANDBY:
+        return vitals.standby_keys()
     if vitals.phase is not Phase.LEADING or vitals.keys().generation is not None:
         return None
     return "the sealing key in force is not open"

@@ -27,6 +27,7 @@ from listener_service.keys.errors import KeyServiceAwayError
 from listener_service.keys.generations import Generation
 from listener_service.keys.keyring import Keyring
 from listener_service.keys.secret import GenerationStore, Kept
+from listener_service.keys.standby import place_of
 from listener_service.keys.wrapping import KeyWrapping
 from listener_service.kube_objects import KubeError
 from listener_service.leadership import NotLeadingError, Term
@@ -223,8 +224,7 @@ class KeyRotation:
             _log.warning("no look for more sealing keys", extra=_says(error))
 
     def _context(self, generation: Generation) -> dict[str, str]:
-        """The places of a wrapped key: in another one it does not open."""
-        return {**self.owner, "generation": str(generation.number), "key": generation.key_id}
+        return place_of(self.owner, generation)
 
 
 def _which(generation: Generation) -> dict[str, object]:

@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 
 from k3s_daas.errors import ConfigurationError, LedgerUnavailableError
+from k3s_daas.sealing import SealingPrivateKey
 from k3s_daas.sui.ledger import Ledger, ServiceInfo
 from listener_service.chain_tip import ChainTip, watch
 from listener_service.claims import Claims
@@ -20,6 +21,8 @@ from listener_service.health import checks
 from listener_service.health.address import HealthAddress, health_address_from_environment
 from listener_service.health.metrics import Metrics
 from listener_service.health.server import HealthServer
+from listener_service.keys.generations import Generations
+from listener_service.keys.standby import StandbyKeys
 from listener_service.kube_objects import KubeUnavailableError, ObjectChangedError
 from listener_service.leadership import Term
 from listener_service.leases import Lease
@@ -27,6 +30,7 @@ from listener_service.queue.core import Queue
 from listener_service.queue.ticket import places
 from listener_service.vitals import Phase, SealingKeys, Vitals
 from listener_service.watched_leases import WatchedLeases
+from tests.unit.memory_keys import MemoryStore, MemoryWrapping
 from tests.unit.virtual_time import VirtualClock, run
 
 LOOPBACK = HealthAddress("127.0.0.1", 0)
@@ -142,6 +146,41 @@ def test_a_leader_without_an_open_key_is_not_ready() -> None:
     vitals, _ = leader(Time())
     vitals.keys = lambda: SealingKeys(1)
     assert failing(vitals) == ["keys"]
+
+
+async def test_a_standby_that_could_not_open_the_keys_is_not_ready() -> None:
+    wrapping, store, time = MemoryWrapping(), MemoryStore(), Time()
+    owner = {"cluster": "c", "executor": "e"}
+    vitals = vitals_of(time)
+    vitals.stands_by()
+    keys = StandbyKeys(store, wrapping, owner, VirtualClock(), lambda: True)
+    vitals.standby_keys = lambda: keys.failure
+    await keys.look()
+    assert failing(vitals) == [], "the first leader makes one"
+    key = SealingPrivateKey.generate()
+    store.generations = Generations(
+        (wrapping.generation(key, {"cluster": "other", "executor": "e"}, number=1, created_ms=0),)
+    )
+    await keys.look()
+    assert failing(vitals) == ["keys"]
+    store.generations = Generations((wrapping.generation(key, owner, number=2, created_ms=0),))
+    await keys.look()
+    assert failing(vitals) == []
+
+
+def test_a_standby_looks_at_the_keys_once_a_minute_and_a_leader_never() -> None:
+    async def main() -> None:
+        store, stands_by = MemoryStore(), [False]
+        keys = StandbyKeys(store, MemoryWrapping(), {}, VirtualClock(), lambda: stands_by[0])
+        looking = asyncio.create_task(keys.run())
+        await asyncio.sleep(600)
+        assert store.faults.calls == []
+        stands_by[0] = True
+        await asyncio.sleep(150)
+        assert store.faults.calls == ["read"] * 3
+        looking.cancel()
+
+    run(main())
 
 
 def test_nothing_outside_kills_a_replica_but_a_leadership_that_stands_still_does() -> None:
