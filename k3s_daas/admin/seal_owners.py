@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from k3s_daas.contract.events import CLUSTER_CREATED, SEAL_STAKED, event_type, first_ids, is_event
 from k3s_daas.contract.objects import ClusterState, SealState
 from k3s_daas.contract.reader import ContractReader
-from k3s_daas.errors import ConfigurationError, LedgerError, LedgerUnavailableError, WireFormatError
+from k3s_daas.errors import ConfigurationError, LedgerError, WireFormatError
 from k3s_daas.roots import TrustRoots
 from k3s_daas.sui.ledger import ChainEvent, EventFilter, ForgedReplyError, Ledger
 
@@ -138,10 +138,7 @@ async def _seals(reader: ContractReader, ids: Iterable[bytes]) -> list[SealState
     ordered = sorted(ids)
     found: list[SealState] = []
     for first in range(0, len(ordered), _BATCH):
-        try:
-            states = await reader.seals(ordered[first : first + _BATCH])
-        except WireFormatError as error:
-            raise LedgerUnavailableError(f"a seal cannot be read: {error}") from error
+        states = await reader.seals(ordered[first : first + _BATCH])
         found += [state for state in states if state is not None]
     return found
 

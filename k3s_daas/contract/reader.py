@@ -6,8 +6,9 @@ proven by its hash, whoever delivered it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from k3s_daas.bcs import Reader, Writer
 from k3s_daas.contract.addresses import GATEWAY_MODULE, dynamic_field_id, request_object_id
@@ -28,6 +29,8 @@ from k3s_daas.roots import TrustRoots
 from k3s_daas.sui.ledger import ChainObject, ForgedReplyError, Ledger, SignedTransaction
 from k3s_daas.sui.transactions import DecodedTransaction, MoveCall, decode_transaction
 from k3s_daas.sui.type_tags import StructTag, TypeTag, parse_type_tag
+
+T = TypeVar("T")
 
 _SUI_FRAMEWORK = (2).to_bytes(32, "big")
 
@@ -69,7 +72,7 @@ class ContractReader:
             )
         if not _has_type(found, self._type("cluster", "Cluster")):
             raise ForgedReplyError(f"the object {to_hex(found.id)} is not a cluster of the pinned package")
-        return ClusterState.decode(found)
+        return _decoded(ClusterState.decode, found)
 
     async def seal(self, seal: bytes) -> SealState | None:
         """A seal, or None if no seal of the contract has this id. It may belong to another cluster:
@@ -140,7 +143,7 @@ class ContractReader:
     def _seal(self, found: ChainObject | None) -> SealState | None:
         if found is None or not _has_type(found, self._type("seal", "SealToken")):
             return None
-        return SealState.decode(found)
+        return _decoded(SealState.decode, found)
 
     def _grant_id(self, cluster: ClusterState, holder: bytes, role: str) -> bytes:
         key = Writer().address(holder).string(role).finish()
@@ -153,7 +156,7 @@ class ContractReader:
         found = _checked_field(found, *types, cluster.grants)
         if found is None:
             return None
-        grant = GrantState.decode(found)
+        grant = _decoded(GrantState.decode, found)
         if (grant.holder, grant.role) != (holder, role):
             raise ForgedReplyError("the endpoint sent another grant than the one asked for")
         return grant
@@ -166,6 +169,16 @@ class ContractReader:
 
     def _type(self, module: str, name: str) -> StructTag:
         return StructTag(self._roots.package_original, module, name)
+
+
+def _decoded(decode: Callable[[ChainObject], T], found: ChainObject) -> T:
+    """What nobody can read is the endpoint's word, like all else that it says: another one may say better."""
+    try:
+        return decode(found)
+    except WireFormatError as error:
+        raise ForgedReplyError(
+            f"the contents of the object {to_hex(found.id)} cannot be read: {error}"
+        ) from error
 
 
 def _has_type(found: ChainObject, expected: TypeTag) -> bool:
@@ -189,7 +202,7 @@ def _checked_field(
 def _request(found: ChainObject | None, request_id: bytes) -> RequestState | None:
     if found is None:
         return None
-    request = RequestState.decode(found)
+    request = _decoded(RequestState.decode, found)
     if request.request_id != request_id:
         raise ForgedReplyError("the endpoint sent another request than the one asked for")
     return request

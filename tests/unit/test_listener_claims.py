@@ -231,18 +231,26 @@ async def test_a_claim_without_an_answer_stays_until_answer_by(world: World) -> 
     assert await removing.look() == 0
 
 
-@pytest.mark.parametrize("fault", ["chain", "api server"])
+@pytest.mark.parametrize("fault", ["chain", "garbage", "api server"])
 async def test_what_cannot_be_asked_or_removed_is_tried_again(fault: str, world: World) -> None:
     removing = Removing(world)
     await removing.claim_all()
     for requested, _ in removing.commands:
         world.answered_on_chain(requested)
     world.clock.ms = NOW_MS + 80_001
+    objects = dict(world.ledger.objects)
     if fault == "chain":
         world.ledger.away = True
+    elif fault == "garbage":
+        world.ledger.objects |= {
+            key: replace(found, contents=b"\0")
+            for key, found in objects.items()
+            if "::Request>" in found.type_tag
+        }
     else:
         world.leases.away()
     assert await removing.look() == 3
     world.ledger.away = False
+    world.ledger.objects = objects
     world.leases.back()
     assert await removing.look() == 0
