@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from infra.local.kube.inprocess import InProcessClient
+from infra.local.kube.store import Change
 from k3s_daas.envelope import ResponseEnvelope
 from k3s_daas.ids import request_id_text
 from tests.chaos.tally import Tally
@@ -100,6 +102,25 @@ class Commands:
                 start_within_ms=start_within_ms,
             )
             self.sent.append(Sent(one, asked))
+
+    @contextmanager
+    def at_step(self, number: int, act: Callable[[], object]) -> Iterator[None]:
+        """Calls `act` when the API server has stored so many claims or objects of these commands, before
+        anybody is told. In the API server's thread.
+        """
+        seen = 0
+
+        def follow(change: Change) -> None:
+            nonlocal seen
+            seen += change.object["metadata"]["name"].startswith(("daas-claim-", f"{self.name}-"))
+            if seen == number:
+                act()
+
+        forget = self._chain.cluster.store.subscribe(follow)
+        try:
+            yield
+        finally:
+            forget()
 
     async def collect(self, seconds: float) -> None:
         """Waits for all answers, so long at most."""

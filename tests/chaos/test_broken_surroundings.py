@@ -30,6 +30,8 @@ PER_SECOND = 3
 # Shorter than the absence, so that some commands are too late when it is over.
 START_WITHIN_MS = scaled(3_000, 20_000)
 CUT_EVERY_S = 0.2
+# Claims and objects, before the fault begins: it hits a command that is claimed and run, but not answered.
+STEPS_BEFORE = 4
 # After the fault, and all of these are run.
 AFTERWARDS = 4
 # More than a transaction takes, also compressed.
@@ -51,12 +53,12 @@ async def under(
     start_within_ms: int = START_WITHIN_MS,
     **settings: str,
 ) -> None:
-    """Sends commands while the fault lasts, and some afterwards."""
-    count = SECONDS * PER_SECOND
+    """Sends commands before the fault and while it lasts, and some afterwards."""
+    count = (SECONDS + 2) * PER_SECOND
     commands = await Commands.prepare(chain, name, count + AFTERWARDS, reads=True)
     async with chain.listener(**LEASE, **settings):
         async with asyncio.TaskGroup() as group:
-            group.create_task(fault)
+            group.create_task(at_work(commands, fault))
             for _ in range(count):
                 group.create_task(commands.send(start_within_ms=start_within_ms))
                 await asyncio.sleep(1 / PER_SECOND)
@@ -68,6 +70,14 @@ async def under(
     for one in commands.sent[already:]:
         if one.answer is None or one.answer.status != one.wanted.status:
             tally.violated(f"after the fault: {one.wanted.method} was answered {one.answer}")
+
+
+async def at_work(commands: Commands, fault: Coroutine[Any, Any, None]) -> None:
+    """The fault begins while the listener waits to hear whether an object was stored."""
+    reached, loop = asyncio.Event(), asyncio.get_running_loop()
+    with commands.at_step(STEPS_BEFORE, lambda: loop.call_soon_threadsafe(reached.set)):
+        await reached.wait()
+    await fault
 
 
 async def test_the_event_stream_is_cut_all_the_time(chain: Stage) -> None:
