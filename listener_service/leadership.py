@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from k3s_daas.errors import ConfigurationError
 from k3s_daas.roots import TrustRoots
@@ -45,6 +46,8 @@ _RETRY_EVERY = 1 / 15
 _LOOK_EVERY_S = 0.5
 _LOOKS_PER_DURATION = 10
 _WATERMARK_EVERY_S = 1.0
+# An API server that restarts refuses everybody until it has read who may do what.
+_REFUSED_IN_PASSING_S = 60.0
 
 
 class NotLeadingError(ApiServerError):
@@ -126,24 +129,23 @@ class Leadership:
     on_standby: Callable[[], None] = lambda: None
     _seen: str | None = None
     _seen_s: float = field(default=0.0)
+    _allowed_s: float | None = None
 
     async def acquire(self) -> Term:
         """Waits until the Lease is free, and takes it.
 
-        Raises `ConfigurationError` if the API server refuses: then a person is needed.
+        Raises `ConfigurationError` if the API server refuses, and did not allow it within the last minute:
+        then a person is needed.
         """
         announced = away = False
         while True:
             try:
                 term = await self._try()
-                away = False
+                away, self._allowed_s = False, self.boot_s()
             except (ObjectExistsError, ObjectChangedError, ObjectMissingError):
                 term = None  # somebody was faster
-            except KubeRefusedError as error:
-                raise ConfigurationError(
-                    f"the listener may not use Leases in its namespace ({error}): apply its RBAC manifests"
-                ) from error
-            except KubeUnavailableError as error:
+            except (KubeRefusedError, KubeUnavailableError) as error:
+                self._check_refusal(error)
                 if not away:
                     _log.warning("the leader Lease cannot be read or taken", extra={"error": str(error)})
                 term, away = None, True
@@ -164,7 +166,7 @@ class Leadership:
             if not term.is_current():
                 break
             try:
-                await self._renew(term, watermark())
+                await self._while_ours(term, partial(self._write, term, watermark()))
                 pause_s = self.duration_s * _RENEW_EVERY
             except KubeUnavailableError as error:
                 _log.warning("the leader Lease was not renewed, trying again", extra={"error": str(error)})
@@ -181,14 +183,16 @@ class Leadership:
         term.end()
         if not was_current:
             return
-        given_back = replace(
-            term.lease,
-            holder="",
-            renewed_ms=self.clock.now_ms(),
-            annotations=term.annotations(watermark, at_once=True),
-        )
+
+        async def give_back() -> None:
+            annotations = term.annotations(watermark, at_once=True)
+            now_ms = self.clock.now_ms()
+            await self.leases.replace(
+                replace(term.lease, holder="", renewed_ms=now_ms, annotations=annotations)
+            )
+
         try:
-            await self.leases.replace(given_back)
+            await self._while_ours(term, give_back)
         except KubeError as error:
             _log.warning("the leader Lease was not given back, it runs out", extra={"error": str(error)})
 
@@ -218,22 +222,31 @@ class Leadership:
             self._seen, self._seen_s = found.version, now
         return now - self._seen_s >= (found.duration_s or self.duration_s) * _OTHERS_WAIT
 
-    async def _renew(self, term: Term, watermark: int | None) -> None:
+    def _check_refusal(self, error: KubeRefusedError | KubeUnavailableError) -> None:
+        since_s = None if self._allowed_s is None else self.boot_s() - self._allowed_s
+        if isinstance(error, KubeRefusedError) and (since_s is None or since_s > _REFUSED_IN_PASSING_S):
+            raise ConfigurationError(
+                f"the listener may not use Leases in its namespace ({error}): apply its RBAC manifests"
+            ) from error
+
+    async def _while_ours(self, term: Term, write: Callable[[], Awaitable[None]]) -> None:
+        """Writes again what was written meanwhile, if the Lease is still this term's."""
         try:
-            await self._write(term, watermark)
+            await write()
         except ObjectChangedError:
-            # Our own renewal whose reply was lost, or somebody else's annotation: is it still ours?
+            # Our own renewal whose reply was lost or not waited for, or somebody else's annotation.
             stored = await self.leases.get(self.name)
             if stored is None or (stored.holder, stored.transitions) != (term.holder, term.number):
                 raise
             term.lease = stored
-            await self._write(term, watermark)
+            await write()
 
     async def _write(self, term: Term, watermark: int | None) -> None:
         sent_s = self.boot_s()
         renewed = await self.leases.replace(
             replace(term.lease, renewed_ms=self.clock.now_ms(), annotations=term.annotations(watermark))
         )
+        self._allowed_s = self.boot_s()
         term.renewed(renewed, self._until_s(sent_s))
 
     def _until_s(self, sent_s: float) -> float:

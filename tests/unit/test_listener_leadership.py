@@ -107,6 +107,24 @@ def test_a_leader_that_stops_in_order_is_followed_within_two_seconds() -> None:
     virtual_time.run(main())
 
 
+def test_a_lease_is_given_back_although_its_last_renewal_was_not_waited_for() -> None:
+    """Or the next one would wait for it to run out."""
+
+    async def main() -> None:
+        election = Election()
+        one = election.replica("one")
+        first = await one.acquire()
+        # The loop has ended the task that asked for it, and the thread has sent it all the same.
+        await election.leases.replace(replace(first.lease, renewed_ms=election.clock.now_ms()))
+        await one.release(first, 33)
+        assert (election.lease.holder, election.lease.annotations[WATERMARK]) == ("", "33")
+        second = await election.lead("two")
+        await one.release(first, 34)
+        assert election.lease == second.lease
+
+    virtual_time.run(main())
+
+
 def test_a_leader_that_cannot_renew_stops_before_anybody_may_follow() -> None:
     async def main() -> None:
         election = Election()
@@ -239,6 +257,34 @@ def test_an_api_server_that_refuses_needs_a_person() -> None:
         election.leases.before = refuse
         with pytest.raises(ConfigurationError, match="RBAC"):
             await election.lead("one")
+
+    virtual_time.run(main())
+
+
+def test_an_api_server_that_refuses_while_it_restarts_is_waited_for_a_minute_long() -> None:
+    async def main() -> None:
+        election = Election()
+        first = await election.lead("one")
+        two = election.replica("two")
+        standing_by = asyncio.create_task(two.acquire())
+        await asyncio.sleep(1)
+
+        def refuse(call: str, name: str) -> None:
+            raise KubeRefusedError(403, "RBAC: not read yet")
+
+        election.leases.before = refuse
+        await asyncio.sleep(50)
+        election.leases.back()
+        second = await standing_by
+        assert second.number == first.number + 1
+        keeping = asyncio.create_task(two.keep(second, no_watermark))
+        await asyncio.sleep(300)
+        election.leases.before = refuse
+        began = time_s()
+        await keeping
+        with pytest.raises(ConfigurationError, match="RBAC"):
+            await two.acquire()
+        assert 50 < time_s() - began < 70
 
     virtual_time.run(main())
 
