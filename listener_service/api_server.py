@@ -9,7 +9,7 @@ What a caller can rely on:
 1. Not one byte of a request is written before `may_start` said yes, asked after the connection stands.
 2. A request is written at most once; nothing here retries what may have arrived. The one exception is a
    request that the API server refused with 401: it was not executed, and is sent again if the credentials
-   on disk changed.
+   on disk changed. Not if it is for a proxy: there the 401 may be a pod's, which did what it was asked.
 3. Redirects are not followed, and bodies are not decoded.
 4. The exception says whether the API server may have seen the request: `NotSentError` means it did not.
 5. Credentials that were rotated on disk count from the next request on; one that expires is renewed before.
@@ -83,6 +83,7 @@ class ApiCall:
     `headers` hold neither Host, Authorization nor framing. `timeout_s` bounds the call from its start to
     the last byte in; a reply over `max_reply_bytes` is not taken. `grow` is asked for memory while a reply
     comes in, with its size and the deadline; it may wait until then, and without it the reply is dropped.
+    `proxied`: whoever answers may be behind the API server.
     """
 
     method: str
@@ -92,6 +93,7 @@ class ApiCall:
     timeout_s: float
     max_reply_bytes: int
     grow: Grow | None = None
+    proxied: bool = False
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -228,7 +230,7 @@ class ApiServer:
     def _send(self, call: ApiCall, may_start: Callable[[], bool], live: LiveReply | None) -> RawReply:
         authorization = self._authorization()
         reply = self._send_once(call, authorization, may_start, live)
-        if reply.status == HTTPStatus.UNAUTHORIZED and self._reload(authorization):
+        if reply.status == HTTPStatus.UNAUTHORIZED and not call.proxied and self._reload(authorization):
             reply = self._send_once(call, self._authorization(), may_start, live)
         return reply
 

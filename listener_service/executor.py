@@ -98,6 +98,7 @@ class Executor:
             timeout_s=timeout_s,
             max_reply_bytes=MAX_RESPONSE_BODY_BYTES,
             grow=grow,
+            proxied=attributes.subresource == "proxy",
         )
 
     def end_open_calls(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,23 @@ def test_refused_credentials_are_read_again_once(api: ScriptedApiServer) -> None
     api.reply = lambda _: ScriptedReply(401)
     assert server.send(call("DELETE"), always).status == 401
     assert len(api.seen) == 3
+    server.close()
+
+
+def test_what_a_pod_refuses_with_401_is_not_sent_again(api: ScriptedApiServer) -> None:
+    """It may have done what it was asked, and credentials that were rotated meanwhile say nothing about it."""
+    tokens = iter(["Bearer old", "Bearer new"])
+
+    def load() -> Any:
+        configuration = api.configuration
+        configuration.api_key["BearerToken"] = next(tokens, "Bearer new")
+        return configuration
+
+    api.reply = lambda _: ScriptedReply(401)
+    server = ApiServer(load, connections=1)
+    asked = replace(call("POST", "/api/v1/namespaces/default/pods/web/proxy/"), proxied=True)
+    assert server.send(asked, always).status == 401
+    assert len(api.seen) == 1
     server.close()
 
 
