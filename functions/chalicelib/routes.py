@@ -30,6 +30,8 @@ APP_NAME = "k3s-daas-gateway"
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 # The only other method that API Gateway knows: without a route it would say that there is no such path.
 REFUSED_METHODS = ["OPTIONS"]
+# Of what Chalice refuses by itself.
+_REASONS = {403: "Forbidden", 404: "NotFound", 415: "UnsupportedMediaType"}
 # Kubernetes itself needs 8; only the tails of proxies are longer.
 MAX_DEPTH = 12
 
@@ -59,6 +61,10 @@ class GatewayApp(Chalice):  # type: ignore[misc] # Chalice carries no types
 
     def __call__(self, event: dict[str, Any], context: Any) -> Any:
         """One invocation of the function: an API Gateway event, and the reply to it."""
+        if (event.get("requestContext") or {}).get("resourcePath") not in self.routes:
+            # A route that somebody added at API Gateway. Chalice would look it up, and fail outside of its
+            # own answers.
+            return _response(_chalice_refusal(404)).to_dict(self.api.binary_types)
         return super().__call__(complete_event(event), context)
 
     @property
@@ -150,7 +156,8 @@ def _chalice_refusal(code: int) -> GatewayReply:
         reply = status_reply(StatusError(405, "MethodNotAllowed", "this method is not served"))
         return GatewayReply(405, (*reply.headers, ("Allow", ", ".join(METHODS))), reply.body)
     if 400 <= code < 500:
-        return status_reply(StatusError(code, "BadRequest", "the gateway cannot serve this request"))
+        reason = _REASONS.get(code, "BadRequest")
+        return status_reply(StatusError(code, reason, "the gateway cannot serve this request"))
     return status_reply(
         StatusError(500, "InternalError", "the gateway failed inside: ask the cluster's operator")
     )

