@@ -207,7 +207,7 @@ def test_refused_credentials_are_read_again_once(api: ScriptedApiServer) -> None
 
 
 def test_what_a_pod_refuses_with_401_is_not_sent_again(api: ScriptedApiServer) -> None:
-    """It may have done what it was asked, and credentials that rotated meanwhile say nothing about it."""
+    """It may have done what it was asked, and credentials that were rotated meanwhile prove nothing."""
     tokens = iter(["Bearer old", "Bearer new"])
 
     def load() -> Any:
