@@ -256,6 +256,10 @@ def _wire(
         vitals.service = service
         return service
 
+    def stand_by() -> None:
+        keyring.forget()
+        ready.say(leading=False)
+
     leadership = Leadership(
         leases=WatchedLeases(lead_leases, vitals.lead_calls, counts),
         name=name,
@@ -263,7 +267,7 @@ def _wire(
         identity=f"{socket.gethostname()}_{secrets.token_hex(8)}",
         duration_s=settings.lease_s,
         clock=clock,
-        on_standby=lambda: ready.say(leading=False),
+        on_standby=stand_by,
     )
     replica = Replica(leadership, begin, settings.resume_after_checkpoint)
     own_objects = (lead_leases, claim_leases, store)

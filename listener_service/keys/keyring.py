@@ -53,6 +53,11 @@ class Keyring:
         for key_id in [known for known in self._keys if known not in wanted]:
             del self._keys[key_id]
 
+    def forget(self) -> None:
+        """All of them: whoever stands by would keep what the leader erases."""
+        self.keep_only(())
+        self.look = self.in_force = None
+
     async def find(self, key_id: bytes) -> SealingPrivateKey | None:
         """The key, or None. For one that is not known a look is taken, but not more than one in 5 s:
         a gateway that seals for keys of its own must not keep the API server busy.

@@ -16,9 +16,15 @@ from listener_service.clock import ClusterClock
 from listener_service.keys.settings import KeySettings
 from listener_service.leadership import WATERMARK, lease_name
 from listener_service.settings import ListenerIdentity, ListenerSettings
+from listener_service.vitals import Phase
 from tests.unit.listener_world import NAMESPACE, NOW_MS, World, until
 from tests.unit.memory_keys import MemoryWrapping, hold
-from tests.unit.scripted_api_server import ScriptedApiServer, ScriptedReply, scripted_api_server
+from tests.unit.scripted_api_server import (
+    ScriptedApiServer,
+    ScriptedReply,
+    SeenRequest,
+    scripted_api_server,
+)
 from tests.unit.scripted_leases import ScriptedLeases
 
 
@@ -154,6 +160,30 @@ async def test_while_another_one_leads_it_stands_by_and_ends_when_it_is_told(
     await asyncio.wait_for(running, 2)
     await listener.close()
     assert leases.stored[name]["spec"]["holderIdentity"] == "another"
+
+
+async def test_who_lost_the_lead_keeps_no_sealing_key(
+    settings: ListenerSettings, api: ScriptedApiServer, leases: ScriptedLeases
+) -> None:
+    """Its successor erases them from the Secret, and cannot reach this memory."""
+    world, stop = World(), asyncio.Event()
+    listener = await assembled(world, replace(settings, lease_s=2), wrapping=held(world, leases))
+    running = asyncio.create_task(listener.run(stop))
+    await until(lambda: listener.vitals.keys().open == 1 and listener.vitals.phase is Phase.LEADING)
+
+    def reply(request: SeenRequest) -> ScriptedReply:
+        if request.method == "PUT" and "/leases/" in request.target:
+            assert leases.lead is not None
+            leases.lead["spec"]["holderIdentity"] = "another"
+            return ScriptedReply(409, body=b'{"kind":"Status","reason":"Conflict"}')
+        return leases.reply(request) or ScriptedReply()
+
+    api.reply = reply
+    await until(lambda: listener.vitals.keys().open == 0)
+    assert listener.vitals.phase is Phase.STANDBY
+    stop.set()
+    await running
+    await listener.close()
 
 
 async def test_an_api_server_that_refuses_leases_is_a_sentence(
