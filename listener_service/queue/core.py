@@ -48,6 +48,7 @@ class Queue:
         self._waiting = 0
         self._waiting_bytes = 0
         self._next_order = 0
+        self._turns = list(Kind)
         self._closed = False
         self.replies = Replies(lambda: self.reply_bytes)
         self.bound(bound_bytes)
@@ -125,9 +126,12 @@ class Queue:
             self._be_late(late)
         if self._closed:
             return None
-        for kind in Kind:
+        for kind in self._turns:
             ticket = self._take_of(kind)
             if ticket is not None:
+                # They share the bytes of work, so none of them may always come first.
+                self._turns.remove(kind)
+                self._turns.append(kind)
                 return ticket
         return None
 

@@ -70,6 +70,18 @@ def test_kinds_do_not_take_each_others_places() -> None:
     assert [one.kind for one in take_all(queue)] == [Kind.MUTATION, Kind.WATCH]
 
 
+def test_kinds_take_turns_when_memory_is_what_is_short() -> None:
+    queue = Queue(places(64), 2 * 32 * 10_000)
+    put(queue, [ticket(str(holder)) for holder in range(64) for _ in range(10)])
+    working = take_all(queue)
+    assert len(working) < 64
+    put(queue, [ticket("writer", Kind.MUTATION), ticket("watcher", Kind.WATCH)])
+    for _ in range(4):
+        queue.done(working.pop(0))
+        working += take_all(queue)
+    assert {one.kind for one in working} == {Kind.READ, Kind.MUTATION, Kind.WATCH}
+
+
 def test_who_comes_new_is_next_whatever_the_others_have_piled_up() -> None:
     for priority in (0, 9):
         queue = Queue(places(1), AMPLE)
