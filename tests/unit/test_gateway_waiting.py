@@ -150,7 +150,8 @@ async def test_after_a_slow_while_quick_answers_are_soon_found_quickly_again() -
         return chain.clock.now - chain.submitted_s
 
     for _ in range(30):
-        assert 5 <= await command(5.0) < 5.7
+        # Late by one pause at most: an eighth of the time waited, and its jitter.
+        assert 5 <= await command(5.0) < 6
     found = [await command(0.3) for _ in range(8)]
     assert sum(found[:4]) < 12
     assert max(found[4:]) < 0.5
