@@ -12,6 +12,7 @@ Three clocks, each for one purpose:
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -113,12 +114,12 @@ class ClusterClock:
     def now_ms(self) -> int:
         """The latest that it can be at the API server. Raises `TimeUnknownError` before the first reply."""
         now = self._boot_s() * 1000
-        return int(now + self._known().aged(now).latest)
+        return math.ceil(now + self._known().aged(now).latest)
 
     def earliest_ms(self) -> int:
         """The earliest that it can be at the API server. Raises as `now_ms`."""
         now = self._boot_s() * 1000
-        return int(now + self._known().aged(now).earliest)
+        return math.floor(now + self._known().aged(now).earliest)
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

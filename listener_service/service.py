@@ -116,10 +116,10 @@ class ListenerService:
 
     async def _work(self, watermark: int | None) -> None:
         try:
-            inherited = await self.claims.inherit()
+            # Not kept: there may be ten thousands, and this goes on as long as the term.
+            settling = asyncio.create_task(self._settle(await self.claims.inherit()))
         except NotLeadingError:
             return
-        settling = asyncio.create_task(self._settle(inherited))
         try:
             await self._read(watermark)
         finally:
