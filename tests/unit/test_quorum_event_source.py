@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
@@ -18,6 +19,7 @@ from listener_service.event_source import (
     SourceItem,
     WatermarkGapError,
 )
+from listener_service.event_source.recent import Recent
 
 
 def event(number: int, contents: bytes = b"true") -> SourcedEvent:
@@ -171,3 +173,17 @@ async def test_sources_that_break_while_they_are_closed_do_not_hold_up_the_end()
             await heard.take(1)
             for _ in range(50):
                 await asyncio.sleep(0)
+
+
+def test_what_is_remembered_of_an_event_is_small_however_large_it_was() -> None:
+    recent = Recent(capacity=50)
+    tracemalloc.start()
+    try:
+        assert all(recent.is_new(("tx", number, bytes(100_000))) for number in range(60))
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept_bytes < 100_000
+    assert not recent.is_new(("tx", 59, bytes(100_000)))
+    assert recent.is_new(("tx", 59, bytes(99_999)))
+    assert recent.is_new(("tx", 0, bytes(100_000))), "the oldest is forgotten"
