@@ -1,4 +1,4 @@
-"""Two replicas of the listener, each of which is started again when it ended, as Kubernetes does it."""
+"""Replicas of the listener, each of which is started again when it ended, as Kubernetes does it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 
 from tests.integration.listener_stage import Process, Stage
 
+# One leads, one stands by, and one starts again, which takes longer than to take over.
+REPLICAS = 3
 LEADS, STANDS_BY, TERM_IS_OVER = "leading", "standing by", "the term is over"
 
 
@@ -21,11 +23,13 @@ class Supervisor:
         self._chain = chain
         self._settings = settings
 
-    async def leader(self) -> Process:
-        """Whoever leads, as soon as somebody does."""
-        while not (found := [one for one in self.running if state(one) == LEADS]):  # noqa: ASYNC110  processes
+    async def leader_with_successor(self) -> Process:
+        """Whoever leads, as soon as somebody does and another one stands by."""
+        while True:
+            states = {state(one): one for one in self.running}
+            if LEADS in states and STANDS_BY in states:
+                return states[LEADS]
             await asyncio.sleep(0.005)
-        return found[-1]
 
     async def anybody(self) -> list[Process]:
         """The replicas that are ready, as soon as there are any."""
@@ -51,12 +55,12 @@ class Supervisor:
 
 @asynccontextmanager
 async def supervised(chain: Stage, **settings: str) -> AsyncGenerator[Supervisor, None]:
-    """Two replicas with these settings, one of which leads; ended in order."""
+    """Replicas with these settings, one of which leads; ended in order."""
     supervisor = Supervisor(chain, settings)
     async with asyncio.TaskGroup() as group:
-        replicas = [group.create_task(supervisor.keep()) for _ in range(2)]
+        replicas = [group.create_task(supervisor.keep()) for _ in range(REPLICAS)]
         async with asyncio.timeout(60):
-            await supervisor.leader()
+            await supervisor.leader_with_successor()
         yield supervisor
         for replica in replicas:
             replica.cancel()

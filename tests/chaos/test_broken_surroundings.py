@@ -36,7 +36,6 @@ STEPS_BEFORE = 4
 AFTERWARDS = 4
 # More than a transaction takes, also compressed.
 LARGE_BYTES = 150_000
-LEASE = {"DAAS_LEASE_SECONDS": "2"}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -56,7 +55,7 @@ async def under(
     """Sends commands before the fault and while it lasts, and some afterwards."""
     count = (SECONDS + 2) * PER_SECOND
     commands = await Commands.prepare(chain, name, count + AFTERWARDS, reads=True)
-    async with chain.listener(**LEASE, **settings):
+    async with chain.listener(**settings):
         async with asyncio.TaskGroup() as group:
             group.create_task(at_work(commands, fault))
             for _ in range(count):
@@ -106,7 +105,9 @@ async def test_the_api_server_is_away(chain: Stage, tmp_path: Path) -> None:
             kubeconfig = tmp_path / "kubeconfig"
             kubeconfig.touch(mode=0o600)
             kubeconfig.write_text(text.replace(f":{port}", f":{proxy.port}"))
-            await under(chain, "api", tally, absence(proxy), KUBECONFIG=str(kubeconfig))
+            await under(
+                chain, "api", tally, absence(proxy), KUBECONFIG=str(kubeconfig), DAAS_LEASE_SECONDS="2"
+            )
 
 
 async def absence(proxy: TcpProxy) -> None:
@@ -123,7 +124,7 @@ async def test_the_blob_store_fails_every_second_call(chain: Stage) -> None:
     with tallied("3 blob store fails every 2nd call") as tally, faulty_blobs() as blobs:
         sent: list[Sent] = []
         settings = {"DAAS_BLOB_HOSTS": f"127.0.0.1:{blobs.port}", "DAAS_BLOB_PLAIN_HTTP": "loopback"}
-        async with chain.listener(**LEASE, **settings), asyncio.TaskGroup() as group:
+        async with chain.listener(**settings), asyncio.TaskGroup() as group:
             blobs.fails = lambda number: number % 2 == 0
             for number in range(SECONDS * PER_SECOND):
                 group.create_task(large(chain, blobs, number, sent))
@@ -158,7 +159,7 @@ async def test_a_blob_store_that_is_away_is_told_and_nothing_is_run(chain: Stage
     with tallied("3 blob store away") as tally, faulty_blobs() as blobs:
         sent: list[Sent] = []
         settings = {"DAAS_BLOB_HOSTS": f"127.0.0.1:{blobs.port}", "DAAS_BLOB_PLAIN_HTTP": "loopback"}
-        async with chain.listener(**LEASE, **settings):
+        async with chain.listener(**settings):
             blobs.fails = lambda number: True
             await large(chain, blobs, 0, sent)
         runs = executions(chain)

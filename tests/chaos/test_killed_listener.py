@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,7 @@ pytestmark = pytest.mark.timeout(scaled(150, 1200))
 
 KILLS = scaled(6, 100)
 COMMANDS = scaled(24, 300)
+Sending = Coroutine[Any, Any, None]
 START_WITHIN_MS = 20_000
 # Of three kills, two hit the leader while it works.
 OUT_OF = 3
@@ -34,13 +37,10 @@ async def test_no_command_is_lost_or_run_twice_when_the_listener_is_killed(tmp_p
             async with supervised(chain, DAAS_LEASE_SECONDS="2") as replicas:
                 for number in range(KILLS):
                     sending = commands.send(COMMANDS // KILLS, start_within_ms=START_WITHIN_MS)
-                    async with asyncio.TaskGroup() as group:
-                        if number % OUT_OF:
-                            steps = random.randint(1, 2 * COMMANDS // KILLS)
-                            group.create_task(kill_at_work(random, commands, replicas, steps))
-                        else:
-                            group.create_task(kill_any(random, replicas))
-                        group.create_task(sending)
+                    if number % OUT_OF:
+                        await kill_at_work(random, commands, replicas, sending)
+                    else:
+                        await kill_any(random, replicas, sending)
                 await commands.collect(START_WITHIN_MS / 1000 + 30)
             tally.kills = replicas.kills
             commands.judge(tally)
@@ -48,14 +48,16 @@ async def test_no_command_is_lost_or_run_twice_when_the_listener_is_killed(tmp_p
             assert tally.executed_once, "what is never run is never run twice"
 
 
-async def kill_any(random: Random, replicas: Supervisor) -> None:
+async def kill_any(random: Random, replicas: Supervisor, sending: Sending) -> None:
     """Some replica at any time, so also one that stands by, takes over, or has nothing to do."""
-    await asyncio.sleep(random.uniform(0, TAKEOVER_S))
-    replicas.kill(random.choice(await replicas.anybody()))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(sending)
+        await asyncio.sleep(random.uniform(0, TAKEOVER_S))
+        replicas.kill(random.choice(await replicas.anybody()))
 
 
-async def kill_at_work(random: Random, commands: Commands, replicas: Supervisor, steps: int) -> None:
-    """The leader, when so many steps of commands were taken from now on: then, or a little later."""
+async def kill_at_work(random: Random, commands: Commands, replicas: Supervisor, sending: Sending) -> None:
+    """The leader, when so many steps of commands were taken: then, or a little later."""
     reached, loop = asyncio.Event(), asyncio.get_running_loop()
     at_once = random.choice((True, False))
 
@@ -65,9 +67,10 @@ async def kill_at_work(random: Random, commands: Commands, replicas: Supervisor,
             replicas.kill(leader)
         loop.call_soon_threadsafe(reached.set)
 
-    leader = await replicas.leader()
-    with commands.at_step(steps, step):
-        async with asyncio.timeout(60):
+    leader = await replicas.leader_with_successor()
+    with commands.at_step(random.randint(1, 2 * COMMANDS // KILLS), step):
+        async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+            group.create_task(sending)
             await reached.wait()
-    await asyncio.sleep(random.uniform(0, STEP_S))
-    replicas.kill(leader)
+            await asyncio.sleep(random.uniform(0, STEP_S))
+            replicas.kill(leader)
