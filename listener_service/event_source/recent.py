@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Recent:
-    """The keys seen last: tuples of numbers, strings and bytes. Lists and live streams overlap by seconds; the
+    """The tuples seen last, of numbers, strings and bytes. Lists and live streams overlap by seconds; the
     default is hours of commands.
 
     What is kept of a key is its hash: an endpoint may deliver events of any size.
