@@ -72,7 +72,7 @@ def start(state: Path, *arguments: str, finality_ms: int = 50, checkpoint_ms: in
 def end(stack: DaasUp) -> None:
     """End a stack that may have ended already."""
     stack.process.terminate()
-    stack.process.wait(10)
+    stack.process.wait(20)
     assert stack.process.stdout is not None
     stack.process.stdout.close()
 
