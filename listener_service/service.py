@@ -46,6 +46,8 @@ from listener_service.verification import VerifiedCommand, Verifier
 
 _log = logging.getLogger(__name__)
 
+_LOOK_WHILE_DRAINING_S = 0.1
+
 
 @dataclass(slots=True)
 class ListenerService:
@@ -305,17 +307,20 @@ class ListenerService:
         """Waits for what is in work, at most `drain_s`; what is cut off a successor finds among the claims,
         or in the replay, as what waits in the queue.
         """
-        if not self.term.is_current():
-            for task in self._successors:
-                task.cancel()
-        self.executor.end_open_calls()
-        if self._tasks:
-            _, late = await asyncio.wait(set(self._tasks), timeout=self.drain_s)
+        now_s = asyncio.get_running_loop().time
+        ends_s = now_s() + self.drain_s
+        while self._tasks and (left_s := ends_s - now_s()) > 0:
+            # Again and again: the term may end while it drains, and a watch may open that was being verified.
+            if not self.term.is_current():
+                for task in self._successors:
+                    task.cancel()
+            self.executor.end_open_calls()
+            await asyncio.wait(set(self._tasks), timeout=min(left_s, _LOOK_WHILE_DRAINING_S))
+        if late := set(self._tasks):
+            _log.warning("stopped with commands in work", extra={"commands": len(late)})
             for task in late:
                 task.cancel()
-            if late:
-                _log.warning("stopped with commands in work", extra={"commands": len(late)})
-                await asyncio.gather(*late, return_exceptions=True)
+            await asyncio.gather(*late, return_exceptions=True)
 
 
 async def _until(stop: asyncio.Event) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from k3s_daas.contract.events import ApiRequested
-from k3s_daas.errors import TransactionRefusedError
+from k3s_daas.errors import LedgerUnavailableError, TransactionRefusedError
 from k3s_daas.sui.ledger import ChainEvent, ExecutionOutcome
 from listener_service.claims import CLAIM, LISTENER, MINUTE, Claim
 from listener_service.kube_objects import KubeRefusedError, KubeUnavailableError
@@ -253,6 +253,33 @@ async def test_who_lost_the_lead_before_the_claim_leaves_the_command_to_the_next
     assert len(api.seen) == 1
     assert outcome(world, requested)[0] == 200
     assert world.leases.stored[LEASE].transitions == 1
+
+
+async def test_who_loses_the_lead_while_he_drains_leaves_refusals_to_the_next_one(
+    world: World, api: ScriptedApiServer
+) -> None:
+    """Who may find it in order: then what was run would be recorded as refused."""
+    tried = asyncio.Event()
+
+    def away(transaction: bytes) -> ExecutionOutcome:
+        tried.set()
+        raise LedgerUnavailableError("away")
+
+    world.ledger.on_execute = away
+    world.set_seal(revoked=True)
+    _, event = world.command("DELETE", POD)
+    async with listener(world, api) as running:
+        world.ledger.publish(event)
+        await tried.wait()
+        running.stop.set()
+        await quiet()
+        assert not running.task.done()
+        world.clock.boot_s += 100
+        # Less than it would drain.
+        await asyncio.wait_for(running.task, 1)
+        tried.clear()
+        await quiet()
+    assert not tried.is_set()
 
 
 async def test_while_the_api_server_is_away_nothing_is_run_or_lost(
