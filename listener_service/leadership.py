@@ -210,8 +210,15 @@ class Leadership:
             renewed_ms=now_ms,
             transitions=found.transitions + 1 if found is not None else 0,
         )
-        taken = await (self.leases.create(wanted) if found is None else self.leases.replace(wanted))
+        taken = await (self._create(wanted) if found is None else self.leases.replace(wanted))
         return Term(taken, self._until_s(sent_s), self.boot_s)
+
+    async def _create(self, wanted: Lease) -> Lease:
+        try:
+            return await self.leases.create(wanted)
+        except ObjectMissingError as error:
+            # Not that somebody was faster: what is missing is the namespace.
+            raise KubeRefusedError(error.status, "the Lease cannot be made") from error
 
     def _is_free(self, found: Lease) -> bool:
         """Nobody's, our own from an attempt whose reply was lost, or not renewed while we looked on."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from k3s_daas.errors import ConfigurationError
-from listener_service.kube_objects import KubeRefusedError, KubeUnavailableError
+from listener_service.kube_objects import KubeRefusedError, KubeUnavailableError, ObjectMissingError
 from listener_service.leadership import WATERMARK, Leadership, Term, lease_name
 from listener_service.leases import Lease
 from tests.unit import virtual_time
@@ -257,6 +257,21 @@ def test_an_api_server_that_refuses_needs_a_person() -> None:
         election.leases.before = refuse
         with pytest.raises(ConfigurationError, match="RBAC"):
             await election.lead("one")
+
+    virtual_time.run(main())
+
+
+def test_a_namespace_that_does_not_exist_needs_a_person() -> None:
+    async def main() -> None:
+        election = Election()
+
+        def missing(call: str, name: str) -> None:
+            if call == "create":
+                raise ObjectMissingError(404, 'namespaces "daas-system" not found')
+
+        election.leases.before = missing
+        with pytest.raises(ConfigurationError, match=r"404.*manifests"):
+            await asyncio.wait_for(election.lead("one"), 60)
 
     virtual_time.run(main())
 
