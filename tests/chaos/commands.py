@@ -10,7 +10,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,15 +123,13 @@ class Commands:
             forget()
 
     async def collect(self, seconds: float) -> None:
-        """Waits for all answers, so long at most."""
-
-        async def collect(one: Sent) -> None:
-            try:
-                one.answer = await self._chain.answer(one.asked, seconds)
-            except TimeoutError:
-                one.answer = None
-
-        await asyncio.gather(*map(collect, self.sent))
+        """Waits for the answers that are not there yet, so long at most for all of them."""
+        clock = asyncio.get_running_loop()
+        deadline = clock.time() + seconds
+        for one in self.sent:
+            if one.answer is None:
+                with suppress(TimeoutError):
+                    one.answer = await self._chain.answer(one.asked, max(0.5, deadline - clock.time()))
 
     def judge(self, tally: Tally) -> None:
         """Counts all commands, and says which ones fared as none may."""

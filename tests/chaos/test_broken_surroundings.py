@@ -23,7 +23,7 @@ from tests.chaos.tally import Tally
 from tests.chaos.tcp_proxy import TcpProxy, tcp_proxy
 from tests.integration.listener_stage import Stage, stage
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(scaled(120, 600))]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(scaled(240, 600))]
 
 SECONDS = scaled(4, 60)
 PER_SECOND = 3

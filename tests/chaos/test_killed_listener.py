@@ -15,12 +15,12 @@ from tests.chaos.scale import dice, scaled, tallied
 from tests.chaos.supervisor import Supervisor, supervised
 from tests.integration.listener_stage import stage
 
-pytestmark = pytest.mark.timeout(scaled(150, 1200))
+pytestmark = pytest.mark.timeout(scaled(300, 1800))
 
 KILLS = scaled(6, 100)
 COMMANDS = scaled(24, 300)
 Sending = Coroutine[Any, Any, None]
-START_WITHIN_MS = 20_000
+START_WITHIN_MS = scaled(12_000, 20_000)
 # Of three kills, two hit the leader while it works.
 OUT_OF = 3
 # From a leader's death until the next one has settled in, with a lease of two seconds.
