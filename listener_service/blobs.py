@@ -15,14 +15,11 @@ A URL is the gateway's word, and a gateway may be taken over, so what this clien
 
 from __future__ import annotations
 
-import asyncio
 import re
 import ssl
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 import urllib3
 from urllib3.connectionpool import HTTPConnectionPool
@@ -38,8 +35,7 @@ from k3s_daas.blobs.store import (
 from k3s_daas.envelope import BlobReference
 from listener_service.checked_addresses import checked_pool
 from listener_service.clock import Clock, SystemClock
-
-T = TypeVar("T")
+from listener_service.transfers import AT_A_TIME, Transfers, timeout_until
 
 LOOPBACK = "127.0.0.1"
 _URL = re.compile(
@@ -48,12 +44,7 @@ _URL = re.compile(
     re.ASCII,
 )
 _PORTS = {"https": 443, "http": 80}
-_CONNECT_S = 3.0
-_SILENCE_S = 5.0
 _PIECE_BYTES = 64 * 1024
-_ATTEMPTS = 3
-_PAUSE_S = 0.2
-_TRANSFERS = 8
 
 
 class BlobRefusedError(BlobError):
@@ -92,10 +83,9 @@ class BlobClient:
         self, places: BlobPlaces, *, clock: Clock | None = None, tls: ssl.SSLContext | None = None
     ) -> None:
         self._places = places
-        self._clock = clock or SystemClock()
         self._tls = tls or ssl.create_default_context()
         self._pools: dict[tuple[str, str, int], HTTPConnectionPool] = {}
-        self._threads = ThreadPoolExecutor(max_workers=_TRANSFERS, thread_name_prefix="blobs")
+        self._transfers = Transfers("blobs", clock or SystemClock())
 
     async def fetch(self, reference: BlobReference, *, timeout_s: float) -> bytes:
         """The bytes that `reference` names, or a `BlobError` that says why not."""
@@ -106,7 +96,7 @@ class BlobClient:
         def get(deadline: float) -> bytes:
             return check_bytes(self._get(place, reference.size, deadline), reference)
 
-        return await self._insist(get, timeout_s)
+        return await self._transfers.insist(get, timeout_s)
 
     async def upload(self, url: str, data: bytes, *, timeout_s: float) -> None:
         """Stores `data` at a presigned URL, once. Raises `BlobError`."""
@@ -119,11 +109,11 @@ class BlobClient:
             # Only our own earlier attempt, of which no answer came, may be what is there already.
             self._put(place, data, deadline, again=attempts > 1)
 
-        await self._insist(put, timeout_s)
+        await self._transfers.insist(put, timeout_s)
 
     def close(self) -> None:
         """Does not wait for transfers in work."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._transfers.close()
         for pool in list(self._pools.values()):
             pool.close()
 
@@ -139,23 +129,6 @@ class BlobClient:
         if f"{host}:{port}" not in self._places.hosts:
             raise BlobRefusedError("the body outside the chain is at a host that is not in DAAS_BLOB_HOSTS")
         return _Place(scheme, host, port, match["target"])
-
-    async def _insist(self, transfer: Callable[[float], T], timeout_s: float) -> T:
-        """Runs the transfer in a thread, and again while the store is away, until the time is over."""
-        deadline = time.monotonic() + timeout_s
-        loop = asyncio.get_running_loop()
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                    return await loop.run_in_executor(self._threads, transfer, deadline)
-            except TimeoutError:
-                raise BlobUnavailableError("the blob store did not answer in time") from None
-            except BlobUnavailableError:
-                if attempt == _ATTEMPTS:
-                    raise
-            await self._clock.sleep(_PAUSE_S * attempt)
 
     def _get(self, place: _Place, size: int, deadline: float) -> bytes:
         response = self._send(place, "GET", {"Accept-Encoding": "identity"}, None, deadline)
@@ -183,7 +156,6 @@ class BlobClient:
     def _send(
         self, place: _Place, method: str, headers: Mapping[str, str], body: bytes | None, deadline: float
     ) -> urllib3.BaseHTTPResponse:
-        left_s = max(0.001, deadline - time.monotonic())
         try:
             return self._pool(place).urlopen(
                 method,
@@ -194,7 +166,7 @@ class BlobClient:
                 retries=False,
                 preload_content=False,
                 decode_content=False,
-                timeout=urllib3.Timeout(connect=min(_CONNECT_S, left_s), read=min(_SILENCE_S, left_s)),
+                timeout=timeout_until(deadline),
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise BlobUnavailableError(
@@ -212,10 +184,10 @@ class BlobClient:
                     place.port,
                     private=self._places.private_addresses,
                     tls=self._tls,
-                    connections=_TRANSFERS,
+                    connections=AT_A_TIME,
                 )
             else:
-                found = HTTPConnectionPool(place.host, place.port, maxsize=_TRANSFERS)
+                found = HTTPConnectionPool(place.host, place.port, maxsize=AT_A_TIME)
             found = self._pools.setdefault(key, found)
         return found
 
