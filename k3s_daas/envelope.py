@@ -5,7 +5,8 @@ headers are ``vector<(String, String)>``. Version 2 has further fields behind th
 what version 1 cannot say, so that every value has one encoding:
 
 - request: ``body_blob: Option<(url: String, size: u64, hash: 32 bytes)>``, ``reply_url: String``;
-- response: ``body_blob: Option<…>`` as above, with an empty ``url``: it is the one that the request gave.
+- response: ``body_blob: Option<…>`` as above, with an empty ``url``: it is where the request said, and in
+  IPFS the hash is that of the content id.
 
 A body in a blob is sealed like an envelope, by ``k3s_daas.blobs``; ``body`` is empty then. Compression,
 padding and their layout are those of ``k3s_daas.packing``.
@@ -74,7 +75,7 @@ class RequestEnvelope:
 
     ``path`` and ``query`` are percent-encoded as on the wire, ``query`` without its question mark.
     ``reply_key`` is the sealing public key that the response is sealed for; ``reply_url``, if any, takes a
-    response body that is too large for the chain, by one PUT.
+    response body that is too large for the chain, by one PUT, or is ``ipfs:`` for a node of the listener's.
     """
 
     method: str

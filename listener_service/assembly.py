@@ -36,6 +36,7 @@ from listener_service.leases import KubeLeases
 from listener_service.queue.memory import Cgroup, MemoryBound, full_bound
 from listener_service.queue.ticket import places
 from listener_service.replica import Replica
+from listener_service.reply_node import ReplyNode
 from listener_service.responder import Responder
 from listener_service.service import ListenerService
 from listener_service.settings import ListenerIdentity, ListenerSettings
@@ -63,6 +64,7 @@ class Listener:
     executor: Executor
     objects: tuple[KubeLeases | SecretStore, ...]
     blobs: BlobClient | None
+    reply_node: ReplyNode | None
     clock: ClusterClock
     vitals: Vitals
     standby_keys: StandbyKeys
@@ -87,6 +89,8 @@ class Listener:
             objects.close()
         if self.blobs is not None:
             self.blobs.close()
+        if self.reply_node is not None:
+            self.reply_node.close()
         await self.ledger.close()
 
 
@@ -188,6 +192,7 @@ def _wire(
         clock=clock,
     )
     blobs = None if settings.blob_places is None else BlobClient(settings.blob_places, clock=clock)
+    reply_node = None if settings.reply_node is None else ReplyNode(settings.reply_node, clock=clock)
     verifier = Verifier(
         ledger=ledger,
         reader=reader,
@@ -205,6 +210,7 @@ def _wire(
         gas_budget=settings.gas_budget,
         clock=clock,
         blobs=blobs,
+        reply_node=reply_node,
         counts=counts,
     )
     vitals.keys = lambda: _sealing_keys(keyring, clock)
@@ -271,7 +277,7 @@ def _wire(
     )
     replica = Replica(leadership, begin, settings.resume_after_checkpoint)
     own_objects = (lead_leases, claim_leases, store)
-    return Listener(replica, ledger, executor, own_objects, blobs, clock, vitals, standby_keys)
+    return Listener(replica, ledger, executor, own_objects, blobs, reply_node, clock, vitals, standby_keys)
 
 
 def _sealing_keys(keyring: Keyring, clock: ClusterClock) -> SealingKeys:

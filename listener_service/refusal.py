@@ -15,8 +15,8 @@ from k3s_daas.status import StatusError
 class ReplyTo:
     """All that an answer needs: which request, the HPKE public key to seal it for, and until when (Unix ms).
 
-    A body that does not fit goes to `upload_url` (presigned, a secret), if there is one; `max_inline_bytes`
-    is what the cluster takes.
+    A body that does not fit goes to `upload_url` (presigned, a secret, or `OWN_IPFS_NODE`), if there is one;
+    `max_inline_bytes` is what the cluster takes.
 
     Without `reply_key` (its request cannot be opened) the answer is public: nothing but a sentence of ours.
     """

@@ -23,6 +23,7 @@ from listener_service.clock import Clock, SystemClock
 from listener_service.counts import Counts, Tally
 from listener_service.outbox import Outbox, answer_backoff
 from listener_service.refusal import ReplyTo
+from listener_service.reply_node import ReplyNode
 from listener_service.sealed_responses import ResponseSealer
 
 _log = logging.getLogger(__name__)
@@ -41,11 +42,12 @@ class Responder:
         gas_budget: int,
         clock: Clock | None = None,
         blobs: BlobClient | None = None,
+        reply_node: ReplyNode | None = None,
         counts: Counts | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
         self._counts = counts = counts or Tally()
-        self._sealer = ResponseSealer(roots.cluster, blobs)
+        self._sealer = ResponseSealer(roots.cluster, blobs, reply_node)
         self._transactions = AnswerTransactions(ledger, roots, signer, gas_budget=gas_budget)
         self._outbox = Outbox(ledger, self._transactions, self._clock, counts=counts)
 

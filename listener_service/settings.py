@@ -21,10 +21,15 @@ from listener_service.health.address import HealthAddress, health_address_from_e
 from listener_service.keys.opening import open_keys
 from listener_service.keys.settings import KeySettings, key_settings_from_environment
 from listener_service.keys.wrapping import KeyWrapping
+from listener_service.reply_node import NodePlace
 
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 _BLOB_HOST = re.compile(
     r"(?P<host>[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?)(:(?P<port>[1-9][0-9]{0,4}))?", re.ASCII
+)
+_NODE_URL = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?)(:(?P<port>[1-9][0-9]{0,4}))?/?",
+    re.ASCII,
 )
 # What a resolver would read as an address: the last label is a number, in whatever base.
 _ENDS_IN_A_NUMBER = re.compile(r"(^|\.)([0-9]+|0x[0-9a-f]*)$", re.ASCII)
@@ -87,6 +92,10 @@ class ListenerSettings:
     DAAS_BLOB_PLAIN_HTTP=loopback lets 127.0.0.1 do without TLS, in development only.
     DAAS_BLOB_PRIVATE_ADDRESSES=allow: the hosts may have addresses inside this network."""
 
+    reply_node: NodePlace | None = None
+    """DAAS_BLOB_IPFS_API: a kubo node of ours that takes replies larger than a transaction, for a gateway
+    that reads them from IPFS. Without it they are refused."""
+
     gas_budget: int = 50_000_000
     """DAAS_GAS_BUDGET: MIST that a transaction with answers may cost at most. Up to four are in flight, and
     each reserves as much."""
@@ -125,6 +134,7 @@ class ListenerSettings:
             lease_s=read.number("DAAS_LEASE_SECONDS", 15, 2, 300),
             drain_ms=read.number("DAAS_DRAIN_MS", 2_000, 0, 600_000),
             blob_places=read.blob_places(development=endpoints.development),
+            reply_node=read.reply_node(),
             gas_budget=read.number("DAAS_GAS_BUDGET", 50_000_000, 1_000_000, 50_000_000_000),
             health_address=health_address_from_environment(environment),
             ready_lag_s=read.number(
@@ -174,16 +184,36 @@ class _Environment:
             raise ConfigurationError(
                 "DAAS_BLOB_PLAIN_HTTP is for DAAS_SINGLE_ENDPOINT=development only: unset it"
             )
+        private = self._private_addresses()
+        text = self.optional("DAAS_BLOB_HOSTS")
+        if text is None:
+            return None
+        hosts = frozenset(_blob_host(entry.strip(), plain=plain is not None) for entry in text.split(","))
+        return BlobPlaces(hosts, plain_loopback=plain is not None, private_addresses=private)
+
+    def reply_node(self) -> NodePlace | None:
+        """Plain HTTP on this machine only (a container in the same pod): the API asks for no credentials."""
+        url = self.optional("DAAS_BLOB_IPFS_API")
+        if url is None:
+            return None
+        match = _NODE_URL.fullmatch(url)
+        if match is None or int(match["port"] or 443) > 65_535:
+            raise ConfigurationError("DAAS_BLOB_IPFS_API must be https://host:port, without a path")
+        tls = match["scheme"] == "https"
+        if not tls and match["host"] != LOOPBACK:
+            raise ConfigurationError(
+                f"DAAS_BLOB_IPFS_API must be an https:// URL: http:// is for {LOOPBACK} only"
+            )
+        port = int(match["port"] or (443 if tls else 80))
+        return NodePlace(match["host"], port, tls, self._private_addresses())
+
+    def _private_addresses(self) -> bool:
         private = self.optional("DAAS_BLOB_PRIVATE_ADDRESSES")
         if private not in (None, "allow"):
             raise ConfigurationError(
                 f"DAAS_BLOB_PRIVATE_ADDRESSES is {private!r}: set it to 'allow', or not at all"
             )
-        text = self.optional("DAAS_BLOB_HOSTS")
-        if text is None:
-            return None
-        hosts = frozenset(_blob_host(entry.strip(), plain=plain is not None) for entry in text.split(","))
-        return BlobPlaces(hosts, plain_loopback=plain is not None, private_addresses=private is not None)
+        return private is not None
 
     def number(self, name: str, default: int, least: int, most: int) -> int:
         value = self.optional_number(name, least, most)

@@ -169,7 +169,14 @@ GROUPS = (
             Setting(
                 "DAAS_BLOB_PRIVATE_ADDRESSES",
                 _NONE,
-                "`allow`: those hosts may have addresses inside this network",
+                "`allow`: those hosts, and the node below, may have addresses inside this network",
+            ),
+            Setting(
+                "DAAS_BLOB_IPFS_API",
+                _NONE,
+                "URL of the HTTP API of a kubo node that takes replies larger than a transaction, if the "
+                "gateway uses IPFS: `https://host:port`, or `http://127.0.0.1:port`; without it they are "
+                "refused",
             ),
         ),
     ),

@@ -64,7 +64,7 @@ def seal_request(
         reply_url = blobs.upload_url(_reply_name(request_id), lifetime_s=lifetime_s)
     except BlobError as error:
         raise GatewayUnavailableError(f"no place for a large reply: {error}") from error
-    envelope = replace(envelope, reply_url=reply_url or "")
+    envelope = replace(envelope, reply_url=reply_url)
     try:
         return inline(envelope)
     except (PayloadTooLargeError, StatusError):

@@ -1,114 +1,104 @@
-"""Sealed bodies in IPFS, through one kubo node's HTTP API (``/api/v0``), which must be ours alone.
+"""Sealed bodies in IPFS: put through the API of a kubo node, read through a gateway, verified by content id.
 
-A body is one raw block, so that its content id follows from its bytes: CIDv1, codec raw, SHA2-256. What kubo
-says it stored is compared with that. Blocks over 1 MiB need ``allow-big-block``: other nodes may not exchange
-them, and the URL is therefore that of a gateway in front of the same node.
-
-There is no upload URL: kubo's API has no permission for a single object, so replies that do not fit a
-transaction are refused. Nothing expires by itself: blocks are pinned, and the operator ends old pins.
+A request's body is put here, pinned: nothing expires by itself, and the operator ends old pins. A reply's
+body is put by the listener, into a node of its own (``OWN_IPFS_NODE``): kubo's API has no permission for a
+single object, so there is no upload URL. The gateway is in front of that node, or of one that exchanges
+blocks with it.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
+import time
 from http import HTTPStatus
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import urllib3
+from urllib3.connectionpool import HTTPConnectionPool
 
-from k3s_daas.blobs.store import BlobAlteredError, BlobMissingError, BlobUnavailableError, check_bytes
+from k3s_daas.blobs.kubo import KuboNode, content_id
+from k3s_daas.blobs.store import (
+    OWN_IPFS_NODE,
+    BlobMissingError,
+    BlobUnavailableError,
+    check_bytes,
+)
 from k3s_daas.envelope import BlobReference
 from k3s_daas.errors import ConfigurationError
 
-# CID version 1, codec raw, multihash SHA2-256 of 32 bytes.
-_CID_PREFIX = bytes((0x01, 0x55, 0x12, 0x20))
-_MAX_SMALL_REPLY_BYTES = 64 * 1024
-
-
-def content_id(digest: bytes) -> str:
-    """The CIDv1 (base32) of a raw block with this SHA-256."""
-    return "b" + base64.b32encode(_CID_PREFIX + digest).decode("ascii").lower().rstrip("=")
+_CONNECT_S = 1.0
+_PIECE_BYTES = 64 * 1024
+_HEADERS = {"Accept": "application/vnd.ipld.raw", "Accept-Encoding": "identity"}
 
 
 class IpfsBlobStore:
-    """One kubo node. `api` is its API's URL, `gateway` that of the gateway that readers ask."""
+    """`api` is the URL of a node's API, `gateway` that of the gateway that readers ask; this one, too.
+
+    A body may take twice `timeout_s`, and the gateway may be silent for `timeout_s`.
+    """
 
     def __init__(self, api: str, gateway: str, *, timeout_s: float = 5.0) -> None:
-        self._api = _base(api, "DAAS_BLOB_IPFS_API")
-        self._gateway = _base(gateway, "DAAS_BLOB_IPFS_GATEWAY")
-        self._http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(connect=1.0, read=timeout_s))
+        node_pool, node_path = _opened(api, "DAAS_BLOB_IPFS_API")
+        self._node = KuboNode(node_pool, node_path)
+        self._gateway = gateway.rstrip("/")
+        self._readers, self._path = _opened(gateway, "DAAS_BLOB_IPFS_GATEWAY")
+        self._timeout = urllib3.Timeout(connect=_CONNECT_S, read=timeout_s)
+        self._longest_s = 2 * timeout_s
 
     def put(self, name: str, data: bytes, *, lifetime_s: int) -> str:
         """Names mean nothing here: other bytes have another address."""
-        expected = content_id(hashlib.sha256(data).digest())
-        query = {
-            "cid-codec": "raw",
-            "mhtype": "sha2-256",
-            "mhlen": "32",
-            "pin": "true",
-            "allow-big-block": "true",
-        }
-        status, body = self._post("block/put", query, data=data, limit=_MAX_SMALL_REPLY_BYTES)
-        if status != HTTPStatus.OK:
-            raise BlobUnavailableError(f"the IPFS node did not store the block (it answered {status})")
-        if _stored_key(body) != expected:
-            raise BlobAlteredError(
-                "the IPFS node stored something else than it was given: its CID is another"
-            )
-        return f"{self._gateway}/ipfs/{expected}"
+        return f"{self._gateway}/ipfs/{self._node.put(data, pin=True, timeout=self._timeout)}"
 
-    def upload_url(self, name: str, *, lifetime_s: int) -> str | None:
-        return None
+    def upload_url(self, name: str, *, lifetime_s: int) -> str:
+        return OWN_IPFS_NODE
 
     def get(self, name: str, reference: BlobReference) -> bytes:
-        # Offline: the node has it or not; a search through the network has no end.
-        query = {"arg": content_id(reference.hash), "offline": "true"}
-        status, body = self._post("block/get", query, data=None, limit=reference.size + 1)
-        if status == HTTPStatus.INTERNAL_SERVER_ERROR and b"not found" in body:
-            raise BlobMissingError("the IPFS node has no such block")
-        if status != HTTPStatus.OK:
-            raise BlobUnavailableError(f"the IPFS node did not give out the block (it answered {status})")
-        return check_bytes(body, reference)
-
-    def _post(
-        self, method: str, query: dict[str, str], *, data: bytes | None, limit: int
-    ) -> tuple[int, bytes]:
-        """Status and at most `limit` bytes. kubo takes POST only, and a block as a form's file."""
-        fields = None if data is None else {"data": ("block", data, "application/octet-stream")}
-        url = f"{self._api}/api/v0/{method}?{urlencode(query)}"
+        """By the content id that follows from the reference's hash; that its bytes have this hash is at once
+        that they have this content id."""
+        target = f"{self._path}/ipfs/{content_id(reference.hash)}?format=raw"
+        deadline = time.monotonic() + self._longest_s
         try:
-            response = self._http.request(
-                "POST", url, fields=fields, redirect=False, preload_content=False, decode_content=False
+            response = self._readers.request(
+                "GET",
+                target,
+                headers=_HEADERS,
+                redirect=False,
+                retries=False,
+                preload_content=False,
+                decode_content=False,
+                timeout=self._timeout,
             )
             try:
-                return response.status, _read(response, limit)
+                if response.status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
+                    raise BlobMissingError("the IPFS gateway finds no such block")
+                if response.status != HTTPStatus.OK:
+                    raise BlobUnavailableError(
+                        f"the IPFS gateway did not give out the block (it answered {response.status})"
+                    )
+                return check_bytes(_read(response, reference.size, deadline), reference)
             finally:
                 response.close()
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise BlobUnavailableError(
-                f"the IPFS node cannot be reached ({type(error).__name__}): try again"
+                f"the IPFS gateway cannot be reached ({type(error).__name__})"
             ) from error
 
 
-def _read(response: urllib3.BaseHTTPResponse, limit: int) -> bytes:
+def _read(response: urllib3.BaseHTTPResponse, size: int, deadline: float) -> bytes:
+    """At most one byte more than `size`: that tells a longer block."""
     received = bytearray()
-    while len(received) < limit and (piece := response.read(limit - len(received))):
+    while len(received) <= size:
+        if time.monotonic() > deadline:
+            raise BlobUnavailableError("the IPFS gateway sends too slowly")
+        piece = response.read1(min(_PIECE_BYTES, size + 1 - len(received)))
+        if not piece:
+            break
         received += piece
     return bytes(received)
 
 
-def _stored_key(body: bytes) -> str | None:
-    try:
-        answer = json.loads(body)
-    except ValueError:
-        return None
-    return answer.get("Key") if isinstance(answer, dict) else None
-
-
-def _base(url: str, setting: str) -> str:
+def _opened(url: str, setting: str) -> tuple[HTTPConnectionPool, str]:
+    """Connections to the host, and the path there. ``ConfigurationError``."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ConfigurationError(f"{setting} must be http(s)://host:port")
-    return url.rstrip("/")
+    return urllib3.connection_from_url(url), parts.path.rstrip("/")

@@ -53,7 +53,7 @@ class S3BlobStore:
             raise _unavailable(error) from error
         return self._presigned("get_object", name, lifetime_s)
 
-    def upload_url(self, name: str, *, lifetime_s: int) -> str | None:
+    def upload_url(self, name: str, *, lifetime_s: int) -> str:
         return self._presigned("put_object", name, lifetime_s, IfNoneMatch="*")
 
     def get(self, name: str, reference: BlobReference) -> bytes:

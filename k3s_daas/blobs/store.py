@@ -8,7 +8,8 @@ What every store guarantees (``tests/unit/test_blobs_stores.py`` holds each adap
 2. When ``put`` has returned, one GET of its URL gives exactly these bytes, without credentials, for
    ``lifetime_s``.
 3. ``upload_url`` lets whoever has it store one object under the name by one PUT with ``If-None-Match: *``,
-   without credentials, for ``lifetime_s``; it replaces nothing. None: this store has no such thing.
+   without credentials, for ``lifetime_s``; it replaces nothing. Or it is ``OWN_IPFS_NODE``: whoever has a
+   node adds the bytes there as a raw block, and ``get`` finds them by their hash alone.
 4. ``get`` returns bytes of exactly the size and hash asked for, and never reads more than that size:
    ``BlobMissingError`` if there are none, ``BlobAlteredError`` if they are others.
 5. ``BlobUnavailableError`` means that nothing is known. No error quotes a URL or a body.
@@ -23,6 +24,9 @@ from typing import Protocol
 
 from k3s_daas.envelope import BlobReference
 from k3s_daas.errors import DaasError
+
+# In the place of an upload URL. With it a reference's hash is the content id: CIDv1, raw, SHA2-256.
+OWN_IPFS_NODE = "ipfs:"
 
 
 class BlobError(DaasError):
@@ -52,7 +56,7 @@ class BlobStore(Protocol):
         """Keep these bytes; returns the URL for the one who reads them."""
         ...
 
-    def upload_url(self, name: str, *, lifetime_s: int) -> str | None:
+    def upload_url(self, name: str, *, lifetime_s: int) -> str:
         """Where somebody without credentials may store one object under this name."""
         ...
 

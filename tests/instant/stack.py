@@ -4,7 +4,7 @@
 
 Everything of the product is the real thing, put together as its processes do it. Not real: the ledger (see
 its module), and AWS, which moto plays in this process: so one request at a time, since moto tests a condition
-and writes in two steps. There is no blob store.
+and writes in two steps. There is no blob store unless a test brings one.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import boto3
@@ -93,6 +94,14 @@ class Sessions:
 
 
 @dataclass(frozen=True)
+class Extras:
+    """What a test sets besides: variables of the gateway, and fields of the listener's settings."""
+
+    gateway: Mapping[str, str] = field(default_factory=dict)
+    listener: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class _InstantEndpoints(SuiEndpoints):
     """Endpoints whose ledger is there already."""
 
@@ -106,7 +115,10 @@ class _InstantEndpoints(SuiEndpoints):
 class InstantStack:
     """Made by `instant_stack`. `logged` has every log line of both halves."""
 
-    def __init__(self, api: WireServer, directory: Path, rules: Sequence[Rule]) -> None:
+    def __init__(
+        self, api: WireServer, directory: Path, rules: Sequence[Rule], extras: Extras = Extras()
+    ) -> None:
+        self._extras = extras
         self.api = api
         self.logged: list[str] = []
         dynamodb, kms = boto3.client("dynamodb"), boto3.client("kms")
@@ -194,6 +206,7 @@ class InstantStack:
             "DAAS_PARKING_KEY_ID": keys[1],
             "DAAS_EXECUTOR": to_hex(self.executor.address),
             **UNLIMITED,
+            **self._extras.gateway,
         }
         settings = settings_from_environment(environment)
         settings = replace(settings, endpoints=_InstantEndpoints(settings.endpoints.urls, ledger=self.ledger))
@@ -207,6 +220,7 @@ class InstantStack:
             keys=KeySettings(),
             kubeconfig=_kubeconfig(directory, self.api.port),
             listener_namespace=NAMESPACE,
+            **self._extras.listener,
         )
         now_ms, executor = time.time_ns() // 1_000_000, self.executor.address
         wrapping = hold(self.api.own.secret, self.roots, executor, self.sealing_key, now_ms)
@@ -224,11 +238,13 @@ class InstantStack:
 
 
 @contextmanager
-def instant_stack(directory: Path, rules: Sequence[Rule] = OPERATOR) -> Iterator[InstantStack]:
+def instant_stack(
+    directory: Path, rules: Sequence[Rule] = OPERATOR, extras: Extras = Extras()
+) -> Iterator[InstantStack]:
     """A running stack whose role has these rules; its files are in `directory`."""
     region = patch.dict(os.environ, AWS_DEFAULT_REGION="us-east-1")
     with region, mock_aws(), wire_server() as api:
-        stack = InstantStack(api, directory, rules)
+        stack = InstantStack(api, directory, rules, extras)
         with _recorded(stack.logged):
             try:
                 yield stack

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from email import message_from_bytes
-from email.policy import HTTP
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass, replace
 from urllib.parse import parse_qs, urlsplit
 
 import boto3
@@ -20,9 +14,11 @@ from chalicelib.runtime import CLIENT_CONFIG, S3_CONFIG
 from moto import mock_aws
 
 from infra.local.aws import create_blob_bucket
-from k3s_daas.blobs.ipfs import IpfsBlobStore, content_id
+from k3s_daas.blobs.ipfs import IpfsBlobStore
+from k3s_daas.blobs.kubo import content_id
 from k3s_daas.blobs.s3 import S3BlobStore
 from k3s_daas.blobs.store import (
+    OWN_IPFS_NODE,
     BlobAlteredError,
     BlobExistsError,
     BlobMissingError,
@@ -31,6 +27,7 @@ from k3s_daas.blobs.store import (
     reference_to,
 )
 from k3s_daas.errors import ConfigurationError
+from tests.unit.kubo_node import Kubo, kubo_node
 
 DATA = hashlib.shake_256(b"sealed").digest(1_500_000)
 NAME = "requests/018f0000"
@@ -47,80 +44,15 @@ class Fixture:
     break_off: Callable[[], None]
 
 
-@dataclass
-class Kubo:
-    """A kubo node's HTTP API and gateway as far as they are used here: raw blocks in memory."""
-
-    blocks: dict[str, bytes] = field(default_factory=dict)
-    forced_key: str | None = None
-    port: int = 0
-
-    def call(self, method: str, query: dict[str, list[str]], data: bytes | None) -> tuple[int, bytes]:
-        if method == "block/put":
-            assert data is not None
-            assert (query["cid-codec"], query["mhtype"], query["pin"]) == (["raw"], ["sha2-256"], ["true"])
-            if len(data) > 1024 * 1024 and query.get("allow-big-block") != ["true"]:
-                return 500, b'{"Message":"produced block is over 1MiB: big blocks can\'t be exchanged"}'
-            multihash = b"\x12\x20" + hashlib.sha256(data).digest()
-            cid = "b" + base64.b32encode(b"\x01\x55" + multihash).decode().lower().rstrip("=")
-            self.blocks[cid] = data
-            return 200, json.dumps({"Key": self.forced_key or cid, "Size": len(data)}).encode()
-        if method == "block/get":
-            found = self.blocks.get(query["arg"][0])
-            if found is None:
-                return 500, b'{"Message":"block was not found locally (offline): ipld: could not find"}'
-            return 200, found
-        return 404, b""
-
-
-def form_file(content_type: str, body: bytes) -> bytes:
-    """The one file of a multipart form."""
-    message = message_from_bytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body, policy=HTTP)
-    [part] = message.iter_parts()
-    content = part.get_payload(decode=True)
-    assert isinstance(content, bytes)
-    return content
-
-
 @pytest.fixture
 def kubo() -> Iterator[Kubo]:
-    node = Kubo()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            parts = urlsplit(self.path)
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            data = form_file(self.headers["Content-Type"], body) if body else None
-            method = parts.path.removeprefix("/api/v0/")
-            self.answer(*node.call(method, parse_qs(parts.query), data))
-
-        def answer(self, status: int, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    node.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield node
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with kubo_node() as node:
+        yield node
 
 
 @pytest.fixture
-def ipfs(kubo: Kubo, monkeypatch: pytest.MonkeyPatch) -> Fixture:
-    gateway = "https://ipfs.example"
-    store = IpfsBlobStore(f"http://127.0.0.1:{kubo.port}", gateway)
-
-    def read(url: str) -> bytes:
-        return kubo.blocks[url.removeprefix(f"{gateway}/ipfs/")]
+def ipfs(kubo: Kubo) -> Fixture:
+    store = IpfsBlobStore(kubo.url, f"{kubo.url}/")
 
     def key(data: bytes) -> str:
         return content_id(hashlib.sha256(data).digest())
@@ -129,11 +61,11 @@ def ipfs(kubo: Kubo, monkeypatch: pytest.MonkeyPatch) -> Fixture:
         del kubo.blocks[key(data)]
 
     def break_off() -> None:
-        monkeypatch.setattr(store, "_api", "http://127.0.0.1:1")
+        kubo.failures = 1_000
 
     return Fixture(
         store,
-        read,
+        read=lambda url: requests.get(url, timeout=5).content,
         alter=lambda _, data, other: kubo.blocks.update({key(data): other}),
         lose=lose,
         break_off=break_off,
@@ -244,8 +176,28 @@ def test_s3_signs_for_one_object_and_no_replacing(s3: Fixture) -> None:
     assert s3.store.get("replies/1", reference_to("", DATA)) == DATA
 
 
-def test_ipfs_has_no_upload_url(ipfs: Fixture) -> None:
-    assert ipfs.store.upload_url("replies/1", lifetime_s=60) is None
+def test_a_reply_belongs_in_the_listeners_node(ipfs: Fixture) -> None:
+    assert ipfs.store.upload_url("replies/1", lifetime_s=60) == OWN_IPFS_NODE
+
+
+def test_what_another_put_is_found_by_its_hash(ipfs: Fixture, kubo: Kubo) -> None:
+    kubo.blocks[content_id(hashlib.sha256(DATA).digest())] = DATA
+    assert ipfs.store.get("replies/1", reference_to("", DATA)) == DATA
+    assert kubo.asked == [("GET", f"/ipfs/{content_id(hashlib.sha256(DATA).digest())}?format=raw")]
+
+
+@pytest.mark.parametrize("status", [301, 307, 500, 504])
+def test_an_ipfs_gateway_is_not_followed_elsewhere(ipfs: Fixture, kubo: Kubo, status: int) -> None:
+    url = ipfs.store.put(NAME, DATA, lifetime_s=60)
+    kubo.forced_status = status
+    with pytest.raises(BlobUnavailableError, match=str(status)):
+        ipfs.store.get(NAME, reference_to(url, DATA))
+    assert [method for method, _ in kubo.asked] == ["POST", "GET"]
+
+
+def test_requests_are_pinned(ipfs: Fixture, kubo: Kubo) -> None:
+    ipfs.store.put(NAME, DATA, lifetime_s=60)
+    assert kubo.pinned == set(kubo.blocks)
 
 
 def test_a_content_id_is_that_of_the_raw_block() -> None:
