@@ -68,7 +68,7 @@ class Executor:
                 reply = await asyncio.get_running_loop().run_in_executor(
                     self._threads, self._api_server.send, call, may_start
                 )
-            return passthrough.response(reply)
+            return passthrough.response(reply, proxied=call.proxied)
         except NotLeadingError:
             raise
         except ApiServerError as error:

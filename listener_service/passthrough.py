@@ -109,12 +109,12 @@ def impersonation_headers(requested: ApiRequested, attributes: RequestAttributes
     ]
 
 
-def response(reply: RawReply) -> ResponseEnvelope:
-    """The API server's reply as it goes back.
+def response(reply: RawReply, *, proxied: bool = False) -> ResponseEnvelope:
+    """The API server's reply as it goes back; `proxied`: it may be that of a pod, service or node behind it.
 
     Raises a 502 `StatusError` for what must not reach the caller: a redirect (kubectl would send its token to
-    the target), a switch of protocols, what is no HTTP status, and a 401, which is about the listener's
-    credentials and not the caller's.
+    the target), a switch of protocols, what is no HTTP status, and a 401, which is not about the caller's
+    credentials (kubectl would take it for that, and ask again).
     """
     if reply.status < 200 or (300 <= reply.status < 400 and reply.status != 304):
         raise StatusError(
@@ -126,8 +126,9 @@ def response(reply: RawReply) -> ResponseEnvelope:
             502, "BadGateway", f"the answer was {reply.status}, which is not the status of an HTTP response"
         )
     if reply.status == 401:
+        who = "what is behind the proxy, or the API server," if proxied else "the API server"
         raise StatusError(
-            502, "BadGateway", "the API server refuses the listener's credentials: ask the cluster's operator"
+            502, "BadGateway", f"{who} refuses the listener's credentials: ask the cluster's operator"
         )
     return ResponseEnvelope(reply.status, tuple(filter_response_headers(reply.headers)), reply.body)
 

@@ -230,6 +230,12 @@ def test_what_must_not_reach_the_caller_becomes_a_502(status: int) -> None:
     assert caught.value.code == 502
 
 
+def test_a_401_from_behind_a_proxy_is_not_told_as_the_api_servers() -> None:
+    with pytest.raises(StatusError, match="what is behind the proxy") as caught:
+        passthrough.response(RawReply(401, (), b""), proxied=True)
+    assert caught.value.code == 502
+
+
 def test_not_modified_passes() -> None:
     assert passthrough.response(RawReply(304, (("ETag", '"a"'),), b"")).status == 304
 
