@@ -12,6 +12,8 @@ import pytest
 _ROOT = Path(__file__).parent
 
 
+# Before the workers' own hook, which reads the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Name the group of each test for ``--dist loadgroup``."""
     for item in items:
