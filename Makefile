@@ -24,7 +24,7 @@ up: setup move ## Start everything on this machine and keep it running (Ctrl-C e
 .PHONY: test
 test: setup move ## Unit, Move VM, integration, end-to-end and kubectl tests
 	$(PYTHON) -m infra.local.apiserver build --if-possible
-	$(PYTHON) -m pytest -n auto --dist loadgroup $(PYTEST_ARGS)
+	$(PYTHON) -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 .PHONY: compat
 compat: setup move ## The kubectl battery in all combinations, and parking in real time (COMPAT_ARGS="--help")
