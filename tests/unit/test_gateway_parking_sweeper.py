@@ -13,7 +13,7 @@ from moto import mock_aws
 
 from infra.local.gateway.messages import HttpReply
 from infra.local.gateway.schedule import run_every
-from k3s_daas.deadlines import DeadlineSettings
+from k3s_daas.deadlines import MOST_PARKINGS, DeadlineSettings
 from k3s_daas.envelope import RequestEnvelope, ResponseEnvelope
 from k3s_daas.errors import LedgerUnavailableError, TransactionRefusedError
 from k3s_daas.sui.ledger import Abort, EpochInfo, ExecutionOutcome, SignedTransaction
@@ -452,7 +452,10 @@ def test_a_parked_command_keeps_its_answer_for_the_retry(stage: Stage) -> None:
     stage.answer()
     stage.after(300)
     stage.world.ahead_ms = 0
-    assert stage.send().status == 200
+    # A busy machine may not get through within one of these short waits: kubectl comes again, too.
+    retries = (stage.send().status for _ in range(MOST_PARKINGS - 1))
+    assert next(status for status in retries if status != 503) == 200
+    assert stage.commands == 1
 
 
 def test_a_live_function_is_not_disturbed(stage: Stage) -> None:
