@@ -15,6 +15,8 @@ from pathlib import Path
 import yaml
 
 from infra.local.demo.commands import Kubectl, Result
+from infra.local.kube.slow_writes import ANNOTATION
+from infra.local.kubectl import find_kubectl
 from k3s_daas.contract.audit import AuditRecord, read_audit
 from k3s_daas.roots import TrustRoots
 from k3s_daas.sui.grpc import GrpcLedger
@@ -87,7 +89,7 @@ class SecondGateway:
 
 
 @contextmanager
-def slow(state: Path, seconds: float) -> Generator[None, None, None]:
+def frozen(state: Path, seconds: float) -> Generator[None, None, None]:
     """The API server takes no step for that long."""
     pid = process_id(state, "kubernetes")
     os.kill(pid, signal.SIGSTOP)
@@ -99,6 +101,20 @@ def slow(state: Path, seconds: float) -> Generator[None, None, None]:
         timer.cancel()
         timer.join()
         os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def slow_writes(state: Path, seconds: float, namespace: str = "default") -> Generator[None, None, None]:
+    """Each write in the namespace takes that long; claims and reads do not."""
+    administrator = Kubectl(
+        find_kubectl(), state / "keys" / "kubernetes-admin.kubeconfig", state / "administrator"
+    )
+    annotate = ("annotate", "--overwrite", "namespace", namespace)
+    assert administrator.run(*annotate, f"{ANNOTATION}={seconds}").code == 0
+    try:
+        yield
+    finally:
+        assert administrator.run(*annotate, f"{ANNOTATION}-").code == 0
 
 
 def executed(state: Path, since: int = 0) -> list[AuditRecord]:
