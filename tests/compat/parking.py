@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.e2e.parking_stage import DOCUMENT, SecondGateway, creations, executed, names, slow_writes
+from tests.e2e.parking_stage import DOCUMENT, SecondGateway, creations, executed, names, slow
 
 SLOW_S = 40.0
 COLD_START_S = 5.0
@@ -27,7 +27,7 @@ def _scene(state: Path, directory: Path, kubectl: Path, label: str, documents: i
     with _cold_gateway(state, directory, kubectl) as gateway:
         before = len(executed(state))
         text = "---\n".join([DOCUMENT % label] * documents)
-        with slow_writes(state, SLOW_S):
+        with slow(state, SLOW_S):
             # Without validation, so that the write is the first request that the function sees.
             result = gateway.kubectl.run("create", "--validate=false", "-f", "-", stdin=text)
         ran = len(creations(executed(state, before)))

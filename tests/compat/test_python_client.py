@@ -17,7 +17,7 @@ from infra.local.kubectl import find_kubectl
 from tests.compat.clients import Place, fading, place_on
 from tests.compat.informing import Follower
 from tests.compat.stages import Stage
-from tests.e2e.parking_stage import WAITS, SecondGateway, frozen, slow_writes
+from tests.e2e.parking_stage import WAITS, SecondGateway, slow
 
 # The first test of a server may wait for the compiler.
 pytestmark = pytest.mark.timeout(1800)
@@ -146,10 +146,10 @@ def test_a_slow_read_is_asked_for_again_and_a_slow_write_is_not(memory_stage: St
     try:
         core = client.CoreV1Api(place.chain(tmp_path / "kubeconfig"))
         place.happens("slow", n="0")
-        with frozen(memory_stage.state, SLOW_S):
+        with slow(memory_stage.state, SLOW_S, place.namespace):
             assert core.read_namespaced_config_map("slow", place.namespace).data == {"n": "0"}
         with (
-            slow_writes(memory_stage.state, SLOW_S, place.namespace),
+            slow(memory_stage.state, SLOW_S, place.namespace),
             pytest.raises(client.ApiException) as late,
         ):
             core.create_namespaced_config_map(place.namespace, {"metadata": {"generateName": "late-"}})

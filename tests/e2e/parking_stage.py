@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 import subprocess
-import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from infra.local.demo.commands import Kubectl, Result
-from infra.local.kube.slow_writes import ANNOTATION
+from infra.local.kube.slowness import ANNOTATION
 from infra.local.kubectl import find_kubectl
 from k3s_daas.contract.audit import AuditRecord, read_audit
 from k3s_daas.roots import TrustRoots
@@ -89,23 +86,8 @@ class SecondGateway:
 
 
 @contextmanager
-def frozen(state: Path, seconds: float) -> Generator[None, None, None]:
-    """The API server takes no step for that long."""
-    pid = process_id(state, "kubernetes")
-    os.kill(pid, signal.SIGSTOP)
-    timer = threading.Timer(seconds, os.kill, (pid, signal.SIGCONT))
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        timer.join()
-        os.kill(pid, signal.SIGCONT)
-
-
-@contextmanager
-def slow_writes(state: Path, seconds: float, namespace: str = "default") -> Generator[None, None, None]:
-    """Each write in the namespace takes that long; claims and reads do not."""
+def slow(state: Path, seconds: float, namespace: str = "default") -> Generator[None, None, None]:
+    """Whatever is asked of the namespace's objects takes that long; the listener's claims do not."""
     administrator = Kubectl(
         find_kubectl(), state / "keys" / "kubernetes-admin.kubeconfig", state / "administrator"
     )

@@ -10,16 +10,7 @@ from typing import Any
 import pytest
 
 from infra.local.kubectl import find_kubectl
-from tests.e2e.parking_stage import (
-    DOCUMENT,
-    WAITS,
-    SecondGateway,
-    creations,
-    executed,
-    frozen,
-    names,
-    slow_writes,
-)
+from tests.e2e.parking_stage import DOCUMENT, WAITS, SecondGateway, creations, executed, names, slow
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -42,7 +33,7 @@ def test_a_slow_write_runs_once_and_kubectl_notices_nothing(
     shared_stack: Any, gateway: SecondGateway
 ) -> None:
     before = len(executed(shared_stack.state))
-    with slow_writes(shared_stack.state, SLOW_S):
+    with slow(shared_stack.state, SLOW_S):
         result = gateway.kubectl.run("create", "-f", "-", stdin=DOCUMENT % "slow")
     assert (result.code, result.errors) == (0, "")
     assert result.seconds > SLOW_S - 1
@@ -68,7 +59,7 @@ def test_a_slow_write_that_finds_the_function_cold_runs_once(
         port=gateway.port,
     )
     try:
-        with slow_writes(shared_stack.state, SLOW_S):
+        with slow(shared_stack.state, SLOW_S):
             # Without validation, so that the write is the first request.
             result = cold.kubectl.run("create", "--validate=false", "-f", "-", stdin=DOCUMENT % "cold")
         assert (result.code, result.errors) == (0, "")
@@ -80,17 +71,17 @@ def test_a_slow_write_that_finds_the_function_cold_runs_once(
 
 def test_a_slow_read_reaches_kubectl(shared_stack: Any, gateway: SecondGateway) -> None:
     before = len(executed(shared_stack.state))
-    with frozen(shared_stack.state, 5.0):
-        result = gateway.kubectl.run("get", "namespaces", "-o", "name")
-    assert "namespace/default" in names(result)
+    with slow(shared_stack.state, 5.0):
+        result = gateway.kubectl.run("get", "configmaps", "-l", "set=warm", "-o", "name")
+    assert names(result)
     asked = [record.requested.attributes for record in executed(shared_stack.state, before)]
-    assert [attributes.verb for attributes in asked if attributes.resource == "namespaces"] == ["list"]
+    assert [attributes.verb for attributes in asked if attributes.resource == "configmaps"] == ["list"]
 
 
 def test_two_identical_documents_in_one_file_stay_two(shared_stack: Any, gateway: SecondGateway) -> None:
     before = len(executed(shared_stack.state))
     document = DOCUMENT % "two"
-    with slow_writes(shared_stack.state, 5.0):
+    with slow(shared_stack.state, 5.0):
         result = gateway.kubectl.run("create", "-f", "-", stdin=f"{document}---\n{document}")
     assert (result.code, result.errors) == (0, "")
     assert len(names(gateway.kubectl.run("get", "cm", "-l", "set=two", "-o", "name"))) == 2
@@ -104,7 +95,7 @@ def test_without_a_session_a_slow_write_is_a_504_and_is_not_sent_again(
     # kubectl's own switch for the two headers that name its command and its process.
     monkeypatch.setenv("KUBECTL_COMMAND_HEADERS", "false")
     kubectl = gateway.another_kubectl()
-    with slow_writes(shared_stack.state, SLOW_S):
+    with slow(shared_stack.state, SLOW_S):
         result = kubectl.run("create", "-f", "-", stdin=DOCUMENT % "alone")
     assert result.code == 1
     assert "Look at the cluster before you repeat it" in result.errors

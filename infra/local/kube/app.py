@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from infra.local.kube import discovery, slow_writes
+from infra.local.kube import discovery, slowness
 from infra.local.kube.authentication import User, impersonation
 from infra.local.kube.calls import Answer, Call
 from infra.local.kube.errors import ApiError, Json, method_not_allowed, no_such_path, too_large
@@ -111,7 +111,7 @@ class _Face:
         )
         # Before the write: an answer that nobody can take must not have changed anything.
         form = negotiate(accept)
-        await asyncio.sleep(slow_writes.seconds_for(self._cluster.store, info))
+        await asyncio.sleep(slowness.seconds_for(self._cluster.store, info))
         return self._formatted(self._cluster.handlers.handle(call), form, query)
 
     def _formatted(self, answer: Answer, form: Form, query: Mapping[str, str]) -> Response:
