@@ -135,7 +135,10 @@ class Outbox:
     async def _send_until_known(self, batch: _Batch) -> None:
         while self._drop_settled(batch):
             try:
-                batch.signed = batch.signed or await self._transactions.sign(batch.answers, batch.cancelled)
+                if batch.signed is None:
+                    batch.signed = await self._transactions.sign(batch.answers, batch.cancelled)
+                    # Signing takes a while (a key store may be asked): somebody may have given up meanwhile.
+                    continue
                 outcome = await self._ledger.execute(batch.signed.transaction, batch.signed.signature)
             except LedgerUnavailableError as error:
                 self._counts.transaction("unavailable")

@@ -21,7 +21,7 @@ from k3s_daas.sui.transactions import (
     decode_transaction,
     transaction_digest,
 )
-from listener_service.answer_transactions import AnswerTransactions
+from listener_service.answer_transactions import AnswerTransactions, SignedAnswers
 from listener_service.batches import MOST_ANSWERS, Outgoing, take_batch
 from listener_service.logs import request_id_var
 from listener_service.outbox import IN_FLIGHT, Outbox
@@ -352,3 +352,26 @@ def test_every_batch_fits_into_a_transaction_and_the_oldest_goes_first(
         assert len(builder.build(SEAL, gas=gas)) <= MAX_TRANSACTION_BYTES
         taken += batch
     assert sorted(taken, key=before.index) == before
+
+
+async def test_an_answer_that_was_given_up_while_it_was_signed_is_not_sent(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A successor may say something else about that request by then."""
+    signing, signed = asyncio.Event(), asyncio.Event()
+    sign = scene.transactions.sign
+
+    async def slowly(answers: Sequence[Outgoing], again: int = 0) -> SignedAnswers:
+        done = await sign(answers, again)
+        signing.set()
+        await signed.wait()
+        return done
+
+    monkeypatch.setattr(scene.transactions, "sign", slowly)
+    given_up, waited_for = scene.deliver(1, 2)
+    await signing.wait()
+    given_up.cancel()
+    await asyncio.gather(given_up, return_exceptions=True)
+    signed.set()
+    assert good([await waited_for])
+    assert [numbers_in(data) for data in scene.ledger.executed] == [[2]]
