@@ -6,9 +6,10 @@ name. Anybody can emit a struct of the same name from a package of his own.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Self
 
 from k3s_daas.bcs import Reader
 from k3s_daas.contract.attributes import OnChainAttributes
@@ -24,11 +25,26 @@ REQUESTS_RECLAIMED = "RequestsReclaimed"
 CLUSTER_CREATED = "ClusterCreated"
 SEAL_STAKED = "SealStaked"
 
-T = TypeVar("T")
+
+class _Decoded(ABC):
+    __slots__ = ()
+
+    @classmethod
+    def decode(cls, contents: bytes) -> Self:
+        """Reads the event's BCS. Raises `WireFormatError` for missing, extra or malformed bytes."""
+        reader = Reader(contents)
+        event = cls._read(reader)
+        reader.finish()
+        return event
+
+    @classmethod
+    @abstractmethod
+    def _read(cls, reader: Reader) -> Self:
+        """The fields in the order of the Move struct."""
 
 
 @dataclass(frozen=True, slots=True)
-class ApiRequested:
+class ApiRequested(_Decoded):
     """`K8sAPIRequest`: the contract accepted a command. Ids and addresses 32 bytes, times Unix ms.
 
     An empty `payload_reference` means that the ciphertext is an input of the transaction.
@@ -51,11 +67,6 @@ class ApiRequested:
     start_by_ms: int
     finish_by_ms: int
     answer_by_ms: int
-
-    @classmethod
-    def decode(cls, contents: bytes) -> ApiRequested:
-        """Reads the event's BCS. Raises `WireFormatError` for missing, extra or malformed bytes."""
-        return _decode(contents, cls._read)
 
     @classmethod
     def _read(cls, reader: Reader) -> ApiRequested:
@@ -81,7 +92,7 @@ class ApiRequested:
 
 
 @dataclass(frozen=True, slots=True)
-class RequestProcessed:
+class RequestProcessed(_Decoded):
     """`K8sRequestProcessed`: the executor's answer is stored."""
 
     cluster: bytes
@@ -97,11 +108,6 @@ class RequestProcessed:
     response_size: int
     accepted_at_ms: int
     answered_at_ms: int
-
-    @classmethod
-    def decode(cls, contents: bytes) -> RequestProcessed:
-        """Reads the event's BCS. Raises `WireFormatError` for missing, extra or malformed bytes."""
-        return _decode(contents, cls._read)
 
     @classmethod
     def _read(cls, reader: Reader) -> RequestProcessed:
@@ -123,7 +129,7 @@ class RequestProcessed:
 
 
 @dataclass(frozen=True, slots=True)
-class ResponseIgnored:
+class ResponseIgnored(_Decoded):
     """`ResponseIgnored`: an answer came for a request that is 0 unknown, 1 already answered, 2 closed by
     time."""
 
@@ -132,11 +138,6 @@ class ResponseIgnored:
     request_id: bytes
     executor: bytes
     reason: int
-
-    @classmethod
-    def decode(cls, contents: bytes) -> ResponseIgnored:
-        """Reads the event's BCS. Raises `WireFormatError` for missing, extra or malformed bytes."""
-        return _decode(contents, cls._read)
 
     @classmethod
     def _read(cls, reader: Reader) -> ResponseIgnored:
@@ -150,7 +151,7 @@ class ResponseIgnored:
 
 
 @dataclass(frozen=True, slots=True)
-class RequestTimedOut:
+class RequestTimedOut(_Decoded):
     """`RequestTimedOut`: nobody answered until `answer_by_ms`, and the request was deleted."""
 
     cluster: bytes
@@ -160,11 +161,6 @@ class RequestTimedOut:
     executor: bytes
     answer_by_ms: int
     closed_at_ms: int
-
-    @classmethod
-    def decode(cls, contents: bytes) -> RequestTimedOut:
-        """Reads the event's BCS. Raises `WireFormatError` for missing, extra or malformed bytes."""
-        return _decode(contents, cls._read)
 
     @classmethod
     def _read(cls, reader: Reader) -> RequestTimedOut:
@@ -180,7 +176,7 @@ class RequestTimedOut:
 
 
 @dataclass(frozen=True, slots=True)
-class RequestsReclaimed:
+class RequestsReclaimed(_Decoded):
     """`RequestsReclaimed`: how many of the requests named were deleted (`timed_out` of them unanswered)."""
 
     cluster: bytes
@@ -189,11 +185,6 @@ class RequestsReclaimed:
     reclaimed: int
     timed_out: int
     skipped: int
-
-    @classmethod
-    def decode(cls, contents: bytes) -> RequestsReclaimed:
-        """Reads the event's BCS. Raises `WireFormatError` for missing, extra or malformed bytes."""
-        return _decode(contents, cls._read)
 
     @classmethod
     def _read(cls, reader: Reader) -> RequestsReclaimed:
@@ -246,10 +237,3 @@ def decode_event(event: ChainEvent, package_original: bytes) -> ContractEvent | 
         if is_event(event, package_original, name):
             return decode(event.contents)
     return None
-
-
-def _decode(contents: bytes, read: Callable[[Reader], T]) -> T:
-    reader = Reader(contents)
-    value = read(reader)
-    reader.finish()
-    return value
