@@ -14,40 +14,23 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from k3s_daas.errors import ConfigurationError
-from k3s_daas.sui.digests import address_of, personal_message_digest, signing_digest
-from k3s_daas.sui.signers import SECP256K1_FLAG, SECP256K1_ORDER
+from k3s_daas.sui.signers import SECP256K1_FLAG, SECP256K1_ORDER, KeySigner
 
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
 
 
-class KmsSigner:
+class KmsSigner(KeySigner):
     """Signs with one KMS key. Each signature is one KMS call; botocore's exceptions pass through.
 
     The public key is fetched once, when the signer is made; `ConfigurationError` if it is no secp256k1 key.
     """
 
     def __init__(self, client: KMSClient, key_id: str) -> None:
+        point = _compressed_point(client.get_public_key(KeyId=key_id)["PublicKey"], key_id)
+        super().__init__(bytes([SECP256K1_FLAG]) + point)
         self._client = client
         self._key_id = key_id
-        self._public_key = bytes([SECP256K1_FLAG]) + _compressed_point(
-            client.get_public_key(KeyId=key_id)["PublicKey"], key_id
-        )
-        self._address = address_of(self._public_key)
-
-    @property
-    def address(self) -> bytes:
-        return self._address
-
-    @property
-    def public_key(self) -> bytes:
-        return self._public_key
-
-    def sign(self, transaction: bytes) -> bytes:
-        return self._sign_digest(signing_digest(transaction))
-
-    def sign_personal_message(self, message: bytes) -> bytes:
-        return self._sign_digest(personal_message_digest(message))
 
     def _sign_digest(self, digest: bytes) -> bytes:
         der = self._client.sign(
@@ -56,7 +39,7 @@ class KmsSigner:
             MessageType="RAW",
             SigningAlgorithm="ECDSA_SHA_256",
         )["Signature"]
-        return self._public_key[:1] + _low_s(der) + self._public_key[1:]
+        return _low_s(der)
 
 
 def _compressed_point(spki: bytes, key_id: str) -> bytes:

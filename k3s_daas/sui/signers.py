@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Protocol
 
@@ -69,13 +70,42 @@ class TransactionSigner(Protocol):
         ...
 
 
-class FileSigner:
+class KeySigner(ABC):
+    """A `TransactionSigner`, but for the signature itself: that is made where the key lives."""
+
+    def __init__(self, public_key: bytes) -> None:
+        """`public_key` is scheme flag ‖ key."""
+        self._public_key = public_key
+        self._address = address_of(public_key)
+
+    @property
+    def address(self) -> bytes:
+        return self._address
+
+    @property
+    def public_key(self) -> bytes:
+        return self._public_key
+
+    def sign(self, transaction: bytes) -> bytes:
+        return self._signature(signing_digest(transaction))
+
+    def sign_personal_message(self, message: bytes) -> bytes:
+        return self._signature(personal_message_digest(message))
+
+    def _signature(self, digest: bytes) -> bytes:
+        return self._public_key[:1] + self._sign_digest(digest) + self._public_key[1:]
+
+    @abstractmethod
+    def _sign_digest(self, digest: bytes) -> bytes:
+        """The 64 bytes that the key's scheme makes of a 32-byte digest."""
+
+
+class FileSigner(KeySigner):
     """An ed25519 key in a file of 64 hex digits, for development: a production key belongs in a KMS."""
 
     def __init__(self, private_key: Ed25519PrivateKey) -> None:
+        super().__init__(bytes([ED25519_FLAG]) + private_key.public_key().public_bytes_raw())
         self._private_key = private_key
-        self._public_key = bytes([ED25519_FLAG]) + private_key.public_key().public_bytes_raw()
-        self._address = address_of(self._public_key)
 
     @classmethod
     def generate(cls, path: Path) -> FileSigner:
@@ -105,22 +135,8 @@ class FileSigner:
             raise ConfigurationError(f"the signing key file {path} must hold 64 hex digits") from None
         return seed
 
-    @property
-    def address(self) -> bytes:
-        return self._address
-
-    @property
-    def public_key(self) -> bytes:
-        return self._public_key
-
-    def sign(self, transaction: bytes) -> bytes:
-        return self._sign_digest(signing_digest(transaction))
-
-    def sign_personal_message(self, message: bytes) -> bytes:
-        return self._sign_digest(personal_message_digest(message))
-
     def _sign_digest(self, digest: bytes) -> bytes:
-        return self._public_key[:1] + self._private_key.sign(digest) + self._public_key[1:]
+        return self._private_key.sign(digest)
 
 
 def verify_signature(transaction: bytes, signature: bytes, expected_public_key: bytes) -> None:
