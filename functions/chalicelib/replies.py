@@ -59,8 +59,11 @@ def status_of(
     return from_error(error, submitted=submitted, request_id=request_id, now_ms=now_ms)
 
 
-def fit_for_client(reply: GatewayReply, request: GatewayRequest) -> GatewayReply:
-    """The reply as this client and Lambda can take it: size, compression, type of a 304."""
+def fit_for_client(reply: GatewayReply, request: GatewayRequest, *, is_read: bool) -> GatewayReply:
+    """The reply as this client and Lambda can take it: size, compression, type of a 304.
+
+    Raises a 413 StatusError for what Lambda cannot return.
+    """
     headers = list(reply.headers)
     if reply.status == 304 and reply.header("Content-Type") is None:
         # API Gateway would add its default type, and kubectl's HTTP cache would keep that one for the
@@ -71,15 +74,19 @@ def fit_for_client(reply: GatewayReply, request: GatewayRequest) -> GatewayReply
         body = gzip.compress(body, compresslevel=1, mtime=0)
         headers += [("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
     if len(body) > MAX_REPLY_BYTES:
-        return status_reply(
-            StatusError(
-                413,
-                "RequestEntityTooLarge",
-                "the reply is larger than this gateway can return: ask for less, "
-                "with --chunk-size, a label selector or a single name",
-            )
-        )
+        raise _too_large(is_read=is_read)
     return replace(reply, headers=tuple(headers), body=body)
+
+
+def _too_large(*, is_read: bool) -> StatusError:
+    message = (
+        "the reply is larger than this gateway can return: ask for less, "
+        "with --chunk-size, a label selector or a single name"
+        if is_read
+        else "the command was run, but its reply is larger than this gateway can return: "
+        "read the object instead"
+    )
+    return StatusError(413, "RequestEntityTooLarge", message)
 
 
 def _takes_gzip(request: GatewayRequest) -> bool:

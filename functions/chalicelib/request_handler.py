@@ -17,7 +17,7 @@ from chalicelib.http_request import GatewayRequest
 from chalicelib.journey import Journey, Log, where
 from chalicelib.parking import ParkedError
 from chalicelib.refusals import refusal_line, refusal_status, refusal_word
-from chalicelib.replies import GatewayReply, status_reply
+from chalicelib.replies import GatewayReply, fit_for_client, status_reply
 from chalicelib.reporting import Reporter
 from chalicelib.request_admission import RequestAdmission
 from chalicelib.submission import StartByPassedError
@@ -103,7 +103,7 @@ class RequestHandler:
             self._admission.admit(request, journey)
         elif journey.cache in ("miss", "revalidated", "stored"):
             self._log(json.dumps({"event": "discovery-cache", **self._discovery.counters()}))
-        return reply
+        return fit_for_client(reply, request, is_read=admitted.attributes.is_read)
 
     def _log_fault(self, error: Exception) -> None:
         """What is no refusal but the gateway's own fault: only the operator hears which."""

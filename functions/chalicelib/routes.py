@@ -9,6 +9,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from chalice import Chalice, Response
@@ -22,7 +23,7 @@ from chalicelib.http_request import (
     source_of,
 )
 from chalicelib.journey import log_to_stderr, where
-from chalicelib.replies import GatewayReply, fit_for_client, status_of, status_reply
+from chalicelib.replies import GatewayReply, status_of, status_reply
 from k3s_daas.errors import DaasError
 from k3s_daas.status import StatusError
 
@@ -101,8 +102,6 @@ def create_app(
     def view(**_segments: str) -> Response:
         current = app.current_request
         assert current is not None, "Chalice sets the request before it calls a view"
-        if current.method not in METHODS:
-            return _response(_chalice_refusal(405))
         return _answer(gateway, current, now_ms())
 
     for depth in range(MAX_DEPTH + 1):
@@ -119,11 +118,13 @@ def _answer(gateway: Callable[[], CommandGateway], current: Request, now_ms: int
     try:
         event = current.to_original_event()
         try:
+            if current.method not in METHODS:
+                raise _method_refusal()
             request = request_from_event(event, now_ms)
         except DaasError as error:
-            reply = gateway().refuse(source_of(event), api_request_id_of(event), error)
+            reply = _named(gateway().refuse(source_of(event), api_request_id_of(event), error))
         else:
-            reply = fit_for_client(gateway().handle(request), request)
+            reply = gateway().handle(request)
     except DaasError as error:
         reply = status_reply(status_of(error, submitted=False))
     except Exception as error:  # noqa: BLE001 - Chalice would log the message, which may quote the request
@@ -153,14 +154,24 @@ def _only_statuses(request: Request, get_response: Callable[[Any], Response]) ->
 
 def _chalice_refusal(code: int) -> GatewayReply:
     if code == 405:
-        reply = status_reply(StatusError(405, "MethodNotAllowed", "this method is not served"))
-        return GatewayReply(405, (*reply.headers, ("Allow", ", ".join(METHODS))), reply.body)
+        return _named(status_reply(_method_refusal()))
     if 400 <= code < 500:
         reason = _REASONS.get(code, "BadRequest")
         return status_reply(StatusError(code, reason, "the gateway cannot serve this request"))
     return status_reply(
         StatusError(500, "InternalError", "the gateway failed inside: ask the cluster's operator")
     )
+
+
+def _method_refusal() -> StatusError:
+    return StatusError(405, "MethodNotAllowed", "this method is not served")
+
+
+def _named(refusal: GatewayReply) -> GatewayReply:
+    """The refusal; one of a method says which are served."""
+    if refusal.status != 405:
+        return refusal
+    return replace(refusal, headers=(*refusal.headers, ("Allow", ", ".join(METHODS))))
 
 
 def _response(reply: GatewayReply) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -85,6 +86,36 @@ def test_headers_that_would_take_the_token_elsewhere_never_come_back(world: Worl
     reply = world.send(PODS, "POST", b"{}")
     assert header(reply, "Location") is None
     assert header(reply, "Set-Cookie") is None
+
+
+def test_a_304_keeps_the_clients_own_type(world: World) -> None:
+    """API Gateway's default would be kept in kubectl's cache, for the body that is there."""
+    world.chain.respond = lambda _: ResponseEnvelope(304, (("ETag", '"x"'),), b"")
+    reply = world.send(PODS, headers=[("Accept", "application/json;g=v1,*/*")])
+    assert (reply.status, header(reply, "Content-Type")) == (304, "application/json;g=v1")
+
+
+def test_large_replies_are_compressed_for_clients_that_take_it(world: World) -> None:
+    body = json.dumps({"items": ["pod"] * 60_000}).encode()
+    world.chain.respond = lambda _: ResponseEnvelope(200, (("Content-Type", "application/json"),), body)
+    reply = world.send(PODS, headers=[("Accept-Encoding", "gzip, deflate")])
+    assert header(reply, "Content-Encoding") == "gzip"
+    assert gzip.decompress(reply.body) == body
+    assert world.send(PODS).body == body
+
+
+@pytest.mark.parametrize(("method", "says"), [("GET", "--chunk-size"), ("PATCH", "the command was run")])
+def test_a_reply_that_lambda_cannot_return_is_a_413_that_is_on_record(
+    world: World, method: str, says: str
+) -> None:
+    world.chain.respond = lambda _: ResponseEnvelope(200, (), b" " * 4_500_000)
+    reply = world.send(f"{PODS}/web", method)
+    parsed = status(reply)
+    assert (parsed["code"], parsed["reason"]) == (413, "RequestEntityTooLarge")
+    assert says in parsed["message"]
+    assert header(reply, "X-Daas-Request-Id") == parsed["details"]["uid"]
+    assert "total" in (header(reply, "Server-Timing") or "")
+    assert (logged(world)["code"], json.loads(world.refusals[-1])["code"]) == (413, 413)
 
 
 def test_the_reply_names_both_transactions_and_its_times(world: World) -> None:

@@ -181,6 +181,7 @@ def test_a_source_that_is_blocked_costs_no_more_writes(make: MakeWorld, aws: Loc
         (f"{PODS}?watch=true&watch=false", {}),
         (f"{PODS}/web/exec?command=sh", {"method": "POST"}),
         (PODS, {"method": "POST", "body": b"x" * (MAX_BODY_BYTES + 1)}),
+        (PODS, {"method": "OPTIONS"}),
     ],
 )
 def test_every_refusal_of_the_callers_making_counts(
