@@ -9,6 +9,7 @@ wait for a queue.
 from __future__ import annotations
 
 from k3s_daas.attributes import RequestAttributes
+from k3s_daas.contract.attributes import OnChainAttributes
 from k3s_daas.contract.events import ApiRequested
 from k3s_daas.contract.objects import ClusterState, GrantState, SealState
 from k3s_daas.rbac import Role, url_matches
@@ -102,16 +103,7 @@ def mismatch(requested: ApiRequested, attributes: RequestAttributes) -> StatusEr
     """403 if the decrypted request is not the authorised one, else None."""
     authorised = requested.attributes
     if attributes.is_resource_request:
-        same = authorised.values() == (
-            attributes.verb,
-            attributes.api_group,
-            attributes.api_version,
-            attributes.resource,
-            attributes.subresource,
-            attributes.namespace,
-            attributes.name,
-            "",
-        )
+        same = authorised == OnChainAttributes.of(attributes, "")
     else:
         pattern = authorised.non_resource_url
         same = (

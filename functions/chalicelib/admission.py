@@ -74,7 +74,7 @@ def admit(
     if not attributes.is_read:
         _check_write(cluster, seal, session, role)
     _check_executor(cluster, executor)
-    on_chain = _on_chain(attributes, decision.non_resource_url)
+    on_chain = OnChainAttributes.of(attributes, decision.non_resource_url)
     if sent is not None:
         _check_usage(cluster, seal, on_chain, sent, (now_ms, now_ms - margin_ms))
     return on_chain
@@ -138,21 +138,6 @@ def _check_usage(
     deposit = sent.deposit + command_deposit(seal.role, on_chain)
     if min(deposit_left(usage, policy, ms) for ms in times_ms) < deposit:
         _refuse("EDepositExceeded")
-
-
-def _on_chain(attributes: RequestAttributes, non_resource_url: str) -> OnChainAttributes:
-    """Paths are not public: of a non-resource request only the rule's pattern goes on chain."""
-    if not attributes.is_resource_request:
-        return OnChainAttributes(verb=attributes.verb, non_resource_url=non_resource_url)
-    return OnChainAttributes(
-        verb=attributes.verb,
-        api_group=attributes.api_group,
-        api_version=attributes.api_version,
-        resource=attributes.resource,
-        subresource=attributes.subresource,
-        namespace=attributes.namespace,
-        name=attributes.name,
-    )
 
 
 def _refuse(abort: str, **context: object) -> NoReturn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from k3s_daas.attributes import RequestAttributes
 from k3s_daas.bcs import Reader, Writer
 
 
@@ -22,6 +23,22 @@ class OnChainAttributes:
     namespace: str = ""
     name: str = ""
     non_resource_url: str = ""
+
+    @classmethod
+    def of(cls, attributes: RequestAttributes, non_resource_url: str) -> OnChainAttributes:
+        """What goes on chain of a request. Paths are not public: of a non-resource request only
+        `non_resource_url` does, the pattern of the rule that admits it."""
+        if not attributes.is_resource_request:
+            return cls(verb=attributes.verb, non_resource_url=non_resource_url)
+        return cls(
+            verb=attributes.verb,
+            api_group=attributes.api_group,
+            api_version=attributes.api_version,
+            resource=attributes.resource,
+            subresource=attributes.subresource,
+            namespace=attributes.namespace,
+            name=attributes.name,
+        )
 
     def values(self) -> tuple[str, ...]:
         """All fields, in order."""

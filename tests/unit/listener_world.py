@@ -398,18 +398,10 @@ def inline(chunks: Sequence[bytes]) -> PayloadReference:
 def on_chain(method: str, path: str, query: str) -> OnChainAttributes:
     """The attributes that a gateway would put on chain for this request."""
     parsed = parse_attributes(method, path, query)
+    pattern = ""
     if not parsed.is_resource_request:
         pattern = next(url for url in OPERATOR[1].non_resource_urls if url_matches(url, parsed.decoded_path))
-        return OnChainAttributes(parsed.verb, non_resource_url=pattern)
-    return OnChainAttributes(
-        parsed.verb,
-        parsed.api_group,
-        parsed.api_version,
-        parsed.resource,
-        parsed.subresource,
-        parsed.namespace,
-        parsed.name,
-    )
+    return OnChainAttributes.of(parsed, pattern)
 
 
 def encode_event(requested: ApiRequested) -> bytes:
