@@ -30,11 +30,13 @@ from k3s_daas.contract.objects import ClusterState, GrantState, SealState
 from k3s_daas.contract.reader import ContractReader
 from k3s_daas.envelope import MAX_REQUEST_BODY_BYTES, BlobReference, RequestEnvelope
 from k3s_daas.errors import (
+    ForbiddenError,
     LedgerUnavailableError,
     MalformedRequestError,
     SealedDataError,
     WireFormatError,
 )
+from k3s_daas.headers import admit_request_headers
 from k3s_daas.payload import join, payload_hash
 from k3s_daas.roots import TrustRoots
 from k3s_daas.sealing import (
@@ -157,6 +159,7 @@ class Verifier:
             state.cluster.policy.max_inline_bytes,
         )
         attributes = self._attributes(requested, envelope, reply_to)
+        _check_headers(envelope, reply_to)
         verified = VerifiedCommand(requested, attributes, envelope, reply_to)
         self._check_standing(verified, state)
         if envelope.body_blob is None:
@@ -312,6 +315,16 @@ def _open(requested: ApiRequested, sealed: bytes, key: SealingPrivateKey) -> Req
         raise UnbelievableError("not-openable", str(error)) from error
     except WireFormatError as error:
         raise UnbelievableError("malformed-envelope", str(error)) from error
+
+
+def _check_headers(envelope: RequestEnvelope, reply_to: ReplyTo) -> None:
+    """Before anything is claimed: no honest gateway seals such headers."""
+    try:
+        admit_request_headers(envelope.headers)
+    except ForbiddenError as error:
+        raise RefusedCommandError("identity-header", from_error(error), reply_to) from error
+    except MalformedRequestError as error:
+        raise RefusedCommandError("malformed-request", from_error(error), reply_to) from error
 
 
 def _inline(requested: ApiRequested, command: Command) -> Sequence[bytes]:

@@ -211,10 +211,11 @@ async def test_a_body_at_a_place_that_nobody_allowed(url: str, chain: Stage, lis
 
 @pytest.mark.parametrize("header", ["Impersonate-User", "impersonate_group", "X-Remote-User"])
 async def test_an_identity_of_its_own_choice(header: str, chain: Stage, listener: Process) -> None:
-    before = objects(chain)
+    before, counted = objects(chain), reasons(listener)
     headers = (("Content-Type", "application/json"), (header, "system:masters"))
     answer = await chain.ask("POST", CONFIG_MAPS, body=config_map("chosen"), headers=headers)
     assert answer.status == 403
+    assert reasons(listener) - counted == Counter({"identity-header": 1})
     assert objects(chain) == before
 
 

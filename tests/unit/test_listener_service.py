@@ -22,6 +22,7 @@ from k3s_daas.rbac import Rule
 from k3s_daas.sealing import request_info
 from k3s_daas.sui.ledger import Abort, ChainEvent, ExecutionOutcome
 from k3s_daas.sui.transactions import transaction_digest
+from listener_service.counts import Tally
 from tests.unit.contract_world import CLUSTER, PACKAGE, SEAL
 from tests.unit.listener_world import NAMESPACE, NOW_MS, World, other_signer, until
 from tests.unit.running_listener import listener
@@ -347,17 +348,32 @@ async def test_the_listeners_own_namespace_is_closed_to_everybody(
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("Impersonate-User", "admin"), ("X-Remote-Group", "system:masters")]
+    ("headers", "refusal"),
+    [
+        ([("Impersonate-User", "admin")], (403, "identity-header")),
+        ([("X-Remote-Group", "system:masters")], (403, "identity-header")),
+        ([("Authorization", "Bearer a"), ("Authorization", "Bearer b")], (403, "identity-header")),
+        ([("Content-Type", "a/b"), ("Content-Type", "c/d")], (400, "malformed-request")),
+    ],
 )
-async def test_headers_that_choose_an_identity_are_refused(
-    name: str, value: str, world: World, api: ScriptedApiServer
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_headers_that_choose_an_identity_are_refused_and_counted_before_a_claim(
+    headers: list[tuple[str, str]],
+    refusal: tuple[int, str],
+    method: str,
+    world: World,
+    api: ScriptedApiServer,
 ) -> None:
-    requested, event = world.command(headers=[("Accept", "*/*"), (name, value)])
-    async with listener(world, api):
+    code, reason = refusal
+    requested, event = world.command(method, POD, headers=[("Accept", "*/*"), *headers])
+    async with listener(world, api) as running:
         world.ledger.publish(event)
         await until(lambda: requested.request_id in world.answers())
     assert api.seen == []
-    assert world.answers()[requested.request_id][0] == 403
+    assert world.leases.claims == []
+    assert world.answers()[requested.request_id][0] == code
+    assert isinstance(running.service.counts, Tally)
+    assert running.service.counts.by_reason == {reason: 1}
 
 
 async def test_a_command_whose_start_by_has_passed_is_answered_504_and_not_run(
