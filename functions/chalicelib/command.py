@@ -122,20 +122,14 @@ def command_transaction(
     terms: EpochInfo,
 ) -> bytes:
     """The BCS of the transaction that asks the contract for this command."""
-    token, deadlines, state = admitted.token, sealed.deadlines, admitted.state
+    state = admitted.state
     assert state.seal is not None, "admission refuses a token without a seal"
-    command = Command(
+    command = Command.of(
+        admitted.token,
+        sealed.deadlines,
         request_id=sealed.request_id,
-        session_key=token.session_key,
-        secret_hash=token.claims.secret_hash,
-        not_before_ms=token.claims.not_before_ms,
-        token_expires_at_ms=token.claims.expires_at_ms,
-        claims_signature=token.signature,
         attributes=admitted.on_chain,
         executor=settings.executor,
-        start_by_ms=deadlines.start_by_ms,
-        finish_by_ms=deadlines.finish_by_ms,
-        answer_by_ms=deadlines.answer_by_ms,
         payload=sealed.payload,
     )
     builder = PtbBuilder()

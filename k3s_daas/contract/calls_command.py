@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from k3s_daas.bearer import BearerToken
 from k3s_daas.contract import arguments
 from k3s_daas.contract.addresses import GATEWAY_MODULE
 from k3s_daas.contract.arguments import SharedRef
 from k3s_daas.contract.attributes import OnChainAttributes
+from k3s_daas.deadlines import Deadlines
 from k3s_daas.sui.transactions import Argument, PtbBuilder
 
 EXECUTE_FUNCTION = "execute_kubectl_command_with_id"
@@ -54,6 +56,34 @@ class Command:
     finish_by_ms: int
     answer_by_ms: int
     payload: Sequence[bytes] | PayloadReference
+
+    @classmethod
+    def of(
+        cls,
+        token: BearerToken,
+        deadlines: Deadlines,
+        *,
+        request_id: bytes,
+        attributes: OnChainAttributes,
+        executor: bytes,
+        payload: Sequence[bytes] | PayloadReference,
+    ) -> Command:
+        """With the claims of a token, whose secret stays out of it, and the times of a request."""
+        claims = token.claims
+        return cls(
+            request_id=request_id,
+            session_key=token.session_key,
+            secret_hash=claims.secret_hash,
+            not_before_ms=claims.not_before_ms,
+            token_expires_at_ms=claims.expires_at_ms,
+            claims_signature=token.signature,
+            attributes=attributes,
+            executor=executor,
+            start_by_ms=deadlines.start_by_ms,
+            finish_by_ms=deadlines.finish_by_ms,
+            answer_by_ms=deadlines.answer_by_ms,
+            payload=payload,
+        )
 
 
 @dataclass(frozen=True, slots=True)

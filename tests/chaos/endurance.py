@@ -26,6 +26,7 @@ from infra.local.stack.kubeconfigs import token_kubeconfig
 from k3s_daas.bearer import mint
 from k3s_daas.contract.calls import Command, execute_command
 from k3s_daas.contract.objects import ClusterState, RequestState, SessionState
+from k3s_daas.deadlines import Deadlines
 from k3s_daas.envelope import RequestEnvelope
 from k3s_daas.ids import new_request_id
 from k3s_daas.payload import split
@@ -158,19 +159,13 @@ class Gateway:
             method, path, body = "POST", CONFIG_MAPS, b'{"metadata":{"generateName":"many-"}}'
         headers = (("Accept", "application/json"), ("Content-Type", "application/json"))
         envelope = RequestEnvelope(method, path, "", headers, body, self._reply_key)
-        now, claims = now_ms(), self._token.claims
-        command = Command(
+        start_by_ms, finish_by_ms, answer_by_ms = (now_ms() + part * START_WITHIN_MS for part in (1, 2, 3))
+        command = Command.of(
+            self._token,
+            Deadlines(start_by_ms, finish_by_ms, answer_by_ms),
             request_id=request_id,
-            session_key=self._token.session_key,
-            secret_hash=claims.secret_hash,
-            not_before_ms=claims.not_before_ms,
-            token_expires_at_ms=claims.expires_at_ms,
-            claims_signature=self._token.signature,
             attributes=on_chain(method, path, ""),
             executor=self._executor,
-            start_by_ms=now + START_WITHIN_MS,
-            finish_by_ms=now + 2 * START_WITHIN_MS,
-            answer_by_ms=now + 3 * START_WITHIN_MS,
             payload=split(self._key.seal(envelope.encode(), request_info(CLUSTER, SEAL, request_id))),
         )
         builder = PtbBuilder()

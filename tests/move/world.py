@@ -15,6 +15,7 @@ from k3s_daas.contract.arguments import SharedRef
 from k3s_daas.contract.attributes import OnChainAttributes
 from k3s_daas.contract.keys import announcement
 from k3s_daas.contract.objects import ClusterState, SealState
+from k3s_daas.deadlines import Deadlines
 from k3s_daas.ids import new_request_id
 from k3s_daas.sui.transactions import Argument, PtbBuilder
 from tests.move.harness import SUI_MIST, Account, Chain, Compose, Receipt
@@ -264,18 +265,12 @@ class World:
         """A read, or with ``changes`` whatever a test wants."""
         token = token or self.token(seal)
         now_ms = self.chain.now_ms
-        command = calls.Command(
+        command = calls.Command.of(
+            token,
+            Deadlines(now_ms + 24_000, now_ms + 240_000, now_ms + 840_000),
             request_id=new_request_id(now_ms),
-            session_key=token.session_key,
-            secret_hash=token.claims.secret_hash,
-            not_before_ms=token.claims.not_before_ms,
-            token_expires_at_ms=token.claims.expires_at_ms,
-            claims_signature=token.signature,
             attributes=READ,
             executor=self.executor.address,
-            start_by_ms=now_ms + 24_000,
-            finish_by_ms=now_ms + 240_000,
-            answer_by_ms=now_ms + 840_000,
             payload=PAYLOAD,
         )
         return replace(command, **changes)

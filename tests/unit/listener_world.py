@@ -28,6 +28,7 @@ from k3s_daas.contract.calls import (
 )
 from k3s_daas.contract.events import API_REQUEST, ApiRequested, event_type
 from k3s_daas.contract.objects import ExecutorState, GrantState, RequestState, ResponseState, SessionState
+from k3s_daas.deadlines import Deadlines
 from k3s_daas.envelope import BlobReference, RequestEnvelope, ResponseEnvelope
 from k3s_daas.errors import LedgerUnavailableError
 from k3s_daas.ids import new_request_id
@@ -304,20 +305,15 @@ class World:
             gateway=self.gateway.address,
             now_ms=NOW_MS,
         )
-        made = Command(
+        made = Command.of(
+            token,
+            Deadlines(NOW_MS + 20_000, NOW_MS + 200_000, NOW_MS + 800_000),
             request_id=request_id,
-            session_key=self.session_key,
-            secret_hash=token.claims.secret_hash,
-            not_before_ms=token.claims.not_before_ms,
-            token_expires_at_ms=token.claims.expires_at_ms,
-            claims_signature=token.signature,
             attributes=authorised or on_chain(method, path, query),
             executor=self.executor.address,
-            start_by_ms=NOW_MS + 20_000,
-            finish_by_ms=NOW_MS + 200_000,
-            answer_by_ms=NOW_MS + 800_000,
             payload=chunks,
         )
+        made = replace(made, session_key=self.session_key)
         where = chunks if isinstance(chunks, PayloadReference) else inline(chunks)
         done = self._submit(made, seal, signer or self.gateway)
         requested = event(

@@ -86,19 +86,12 @@ def _command(
     envelope = RequestEnvelope(method, path, "", (), b"", reply_key)
     info = request_info(holder.cluster, holder.seal, request_id)
     sealed = announced_key(executor, roots).seal(envelope.encode(), info)
-    deadlines = Deadlines.at(now_ms, DeadlineSettings())
-    return calls.Command(
+    return calls.Command.of(
+        token,
+        Deadlines.at(now_ms, DeadlineSettings()),
         request_id=request_id,
-        session_key=token.session_key,
-        secret_hash=token.claims.secret_hash,
-        not_before_ms=token.claims.not_before_ms,
-        token_expires_at_ms=token.claims.expires_at_ms,
-        claims_signature=token.signature,
         attributes=attributes,
         executor=executor.address,
-        start_by_ms=deadlines.start_by_ms,
-        finish_by_ms=deadlines.finish_by_ms,
-        answer_by_ms=deadlines.answer_by_ms,
         payload=split(sealed),
     )
 
