@@ -59,7 +59,7 @@ CLAIMED_BEFORE = "claimed-before"
 
 STAGES = ("queue", "verify", "claim", "run", "answer", "total")
 CLAIM_EVENTS = ("made", "too-late", "taken", "known", "refused", "inherited", "unknown", "removed")
-TRANSACTION_OUTCOMES = ("executed", "aborted", "refused", "unavailable")
+TRANSACTION_OUTCOMES = ("executed", "aborted", "failed", "refused", "unavailable", "unsigned")
 CALL_PURPOSES = ("command", "lead", "claim", "keys")
 
 

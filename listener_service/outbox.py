@@ -5,11 +5,14 @@ So nobody waits for company: an answer alone leaves at once, and batches grow wi
 1. The same signed bytes are sent again as long as nothing is known about their effect; new bytes are made
    only after a definite refusal. A refusal that follows a sending of unknown effect may be wrong about that
    one: then the contract ignores the second answer, which costs gas and changes nothing.
-2. A batch that fails, for whatever reason, is halved until the answer that fails is alone; an abort of that
-   one is final, a refusal is tried again, and so is what Sui cancelled because too many wanted an object. An
-   answer that failed is not put together with others again.
-3. While the endpoint is away, what is in flight keeps its place, and the rest gathers for large batches.
-4. Each answer is given up when its own `answer_by` passes, or when nobody waits for it any more: then bytes
+2. A batch that fails is halved until the answer that fails is alone. What failed on chain then is final,
+   unless it may pass (`listener_service.failures`); a refusal is tried again. An answer that failed is not
+   put together with others again.
+3. While the endpoint or the key service is away, or no transaction of this executor can succeed, what is in
+   flight keeps its place, and the rest gathers for large batches.
+4. What failed on chain is tried again with other bytes, after pauses that grow, and not without end: it costs
+   gas.
+5. Each answer is given up when its own `answer_by` passes, or when nobody waits for it any more: then bytes
    that have it in them are not sent again. Somebody else may say something else about that request by now.
 """
 
@@ -30,13 +33,13 @@ from listener_service.backoff import Backoff
 from listener_service.batches import Outgoing, halves, take_batch
 from listener_service.clock import Clock
 from listener_service.counts import Counts, Tally
+from listener_service.failures import PassingFailure, failure_name, passing_failure
+from listener_service.keys.errors import SignatureMissingError
 
 _log = logging.getLogger(__name__)
 
 # Enough that nobody waits for a whole finality; few enough that there are batches under load.
 IN_FLIGHT = 4
-# Final for these bytes, and nothing to do with what they say.
-_CANCELLED = "EXECUTION_CANCELED_DUE_TO_CONSENSUS_OBJECT_CONGESTION"
 
 
 def answer_backoff() -> Backoff:
@@ -44,17 +47,23 @@ def answer_backoff() -> Backoff:
     return Backoff(base_s=0.1, cap_s=5.0)
 
 
+def _failure_backoff() -> Backoff:
+    """Between two executions for nothing."""
+    return Backoff(base_s=0.1, cap_s=60.0)
+
+
 @dataclass(slots=True, eq=False)
 class _Batch:
     """Answers that go together, and the bytes that may be on the way already.
 
-    `cancelled`: how often such bytes were executed for nothing. The next ones must differ from them.
+    `failures`: how often they were executed for nothing. The next bytes must differ from those.
     """
 
     answers: list[Outgoing]
     signed: SignedAnswers | None = None
-    cancelled: int = 0
+    failures: int = 0
     backoff: Backoff = field(default_factory=answer_backoff)
+    failure_backoff: Backoff = field(default_factory=_failure_backoff)
 
     @property
     def about(self) -> dict[str, object]:
@@ -136,23 +145,28 @@ class Outbox:
         while self._drop_settled(batch):
             try:
                 if batch.signed is None:
-                    batch.signed = await self._transactions.sign(batch.answers, batch.cancelled)
+                    batch.signed = await self._transactions.sign(batch.answers, batch.failures)
                     # Signing takes a while (a key store may be asked): somebody may have given up meanwhile.
                     continue
                 outcome = await self._ledger.execute(batch.signed.transaction, batch.signed.signature)
+            except SignatureMissingError as error:
+                await self._pause(batch, "unsigned", error)
             except LedgerUnavailableError as error:
-                self._counts.transaction("unavailable")
-                _log.warning("answers not submitted, trying again", extra=batch.about | {"error": str(error)})
-                await self._clock.sleep(batch.backoff.next_delay_s())
+                await self._pause(batch, "unavailable", error)
             except TransactionRefusedError as error:
                 self._counts.transaction("refused")
                 _log.warning("answers refused", extra=batch.about | {"kind": error.kind, "error": str(error)})
                 if not await self._can_be_renewed(batch):
-                    self._hand_on(batch)
+                    self._hand_on(batch, batch.backoff)
                     return
             else:
-                self._conclude(batch, batch.signed.count, outcome)
-                return
+                if not await self._stays(batch, batch.signed.count, outcome):
+                    return
+
+    async def _pause(self, batch: _Batch, counted: str, error: LedgerUnavailableError) -> None:
+        self._counts.transaction(counted)
+        _log.warning("answers not submitted, trying again", extra=batch.about | {"error": str(error)})
+        await self._clock.sleep(batch.backoff.next_delay_s())
 
     def _drop_settled(self, batch: _Batch) -> bool:
         """Leaves out what is too late or not waited for; whether anything is left."""
@@ -176,40 +190,71 @@ class Outbox:
             await self._clock.sleep(batch.backoff.next_delay_s())
             return True
 
-    def _conclude(self, batch: _Batch, count: int, outcome: ExecutionOutcome) -> None:
+    async def _stays(self, batch: _Batch, count: int, outcome: ExecutionOutcome) -> bool:
+        """After an execution with `count` answers: whether the batch keeps its place for another one."""
         self.answers_per_transaction[count] += 1
-        self._counts.transaction("executed" if outcome.success else "aborted")
-        cancelled = outcome.failure_kind == _CANCELLED
-        if outcome.success or (count == 1 and not cancelled):
-            for answer in batch.answers:
-                if not answer.outcome.done():
-                    answer.outcome.set_result(outcome)
-            return
-        batch.cancelled += cancelled
-        _log.warning(
-            "answers failed, sending those of several in halves, one alone again",
-            extra=batch.about | {"transaction": outcome.digest, "error": outcome.failure},
-        )
-        self._hand_on(batch)
+        passing = passing_failure(outcome)
+        self._counts.transaction(_counted(outcome, passing))
+        if outcome.success:
+            _settle(batch, outcome)
+            return False
+        batch.signed = None
+        batch.failures += 1
+        _log.warning("answers failed on chain", extra=batch.about | _why(outcome, passing))
+        if _is_final(batch, count, passing):
+            _settle(batch, outcome)
+            return False
+        if passing is not None and passing.concerns_all:
+            await self._clock.sleep(batch.failure_backoff.next_delay_s())
+            return True
+        self._hand_on(batch, batch.failure_backoff)
+        return False
 
     def _fail(self, batch: _Batch, error: Exception) -> None:
         """A defect of ours: told to whom it concerns alone."""
         if len(batch.answers) > 1:
             _log.error("answers failed inside, sending them in halves", exc_info=error, extra=batch.about)
-            self._hand_on(batch)
+            self._hand_on(batch, batch.backoff)
         elif not batch.answers[0].outcome.done():
             batch.answers[0].outcome.set_exception(error)
 
-    def _hand_on(self, batch: _Batch) -> None:
+    def _hand_on(self, batch: _Batch, backoff: Backoff) -> None:
         """Halves are sent as soon as there is a place; one that is alone already, after a pause."""
         if len(batch.answers) == 1:
             # Nothing definite is known of bytes that had another answer in them: they are made anew.
             batch.signed = None
-            self._start(self._put_back(batch), self._pausing)
+            self._start(self._put_back(batch, backoff.next_delay_s()), self._pausing)
             return
         self._parts.extend(_Batch(half) for half in halves(batch.answers))
 
-    async def _put_back(self, batch: _Batch) -> None:
-        await self._clock.sleep(batch.backoff.next_delay_s())
+    async def _put_back(self, batch: _Batch, pause_s: float) -> None:
+        await self._clock.sleep(pause_s)
         self._parts.append(batch)
         self._fill()
+
+
+def _settle(batch: _Batch, outcome: ExecutionOutcome) -> None:
+    for answer in batch.answers:
+        if not answer.outcome.done():
+            answer.outcome.set_result(outcome)
+
+
+def _is_final(batch: _Batch, count: int, passing: PassingFailure | None) -> bool:
+    """After a failure of `count` answers together."""
+    return count == 1 if passing is None else batch.failures >= passing.at_most
+
+
+def _counted(outcome: ExecutionOutcome, passing: PassingFailure | None) -> str:
+    if outcome.success:
+        return "executed"
+    return "aborted" if passing is None else "failed"
+
+
+def _why(outcome: ExecutionOutcome, passing: PassingFailure | None) -> dict[str, object]:
+    """For logs."""
+    why: dict[str, object] = {
+        "transaction": outcome.digest,
+        "failure": failure_name(outcome),
+        "error": outcome.failure,
+    }
+    return why if passing is None else why | {"do": passing.do}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from k3s_daas.contract.aborts import abort_name
 from k3s_daas.contract.calls import Response, SharedRef
 from k3s_daas.envelope import ResponseEnvelope
 from k3s_daas.errors import LedgerUnavailableError
@@ -21,6 +20,7 @@ from listener_service.answer_transactions import AnswerTransactions
 from listener_service.blobs import BlobClient
 from listener_service.clock import Clock, SystemClock
 from listener_service.counts import Counts, Tally
+from listener_service.failures import failure_name
 from listener_service.outbox import Outbox, answer_backoff
 from listener_service.refusal import ReplyTo
 from listener_service.reply_node import ReplyNode
@@ -91,18 +91,18 @@ class Responder:
 
 
 def _is_too_large(outcome: ExecutionOutcome) -> bool:
-    abort = outcome.abort
-    return abort is not None and abort_name(abort.module, abort.code) == "EPayloadTooLarge"
+    return failure_name(outcome) == "EPayloadTooLarge"
 
 
 def _log_outcome(outcome: ExecutionOutcome) -> None:
     if outcome.success:
         _log.debug("answer stored", extra={"transaction": outcome.digest})
         return
-    # Executed and aborted: the same answer would be aborted again.
-    abort = outcome.abort
-    name = abort_name(abort.module, abort.code) if abort is not None else None
     _log.error(
-        "the contract refused the answer",
-        extra={"transaction": outcome.digest, "abort": name, "error": outcome.failure},
+        "the answer failed on chain and is given up",
+        extra={
+            "transaction": outcome.digest,
+            "failure": failure_name(outcome),
+            "error": outcome.failure,
+        },
     )

@@ -102,9 +102,9 @@ async def test_kubernetes_rbac_is_the_second_gate(chain: Stage) -> None:
         assert "sui:0x" in json.loads(refused.body)["message"]
 
 
-def responder(chain: Stage, ledger: GrpcLedger) -> Responder:
+def responder(chain: Stage, ledger: GrpcLedger, *, gas_budget: int = 50_000_000) -> Responder:
     return Responder(
-        ledger=ledger, roots=chain.chain.roots, signer=chain.services.executor, gas_budget=50_000_000
+        ledger=ledger, roots=chain.chain.roots, signer=chain.services.executor, gas_budget=gas_budget
     )
 
 
@@ -169,6 +169,43 @@ async def test_answers_whose_fate_nobody_tells_are_executed_once(chain: Stage) -
     assert bodies == [f"answer {number}" for number in range(len(asked))]
     transactions = sum(responding.answers_per_transaction.values())
     assert chain.sui.ledger.counters.executed - before == transactions <= len(asked)
+
+
+async def test_answers_wait_while_another_version_of_the_package_serves_the_cluster(chain: Stage) -> None:
+    """Between the new trust roots and `daas cluster migrate`, say."""
+    asked = [await chain.submit("GET", CONFIG_MAPS, f"limit={number + 1}") for number in range(2)]
+    ledger, cluster = chain.sui.ledger, chain.chain.roots.cluster
+    responding = responder(chain, chain.ledger)
+    stored_cluster = ledger.final.get(cluster)
+    assert stored_cluster is not None
+    ours = stored_cluster.contents
+    # The version stands behind the id.
+    ledger.rewrite_object(cluster, ours[:32] + (2).to_bytes(8, "little") + ours[40:])
+    try:
+        answering = asyncio.gather(
+            *(responding.answer(reply_to(one), response("late"), is_read=True) for one in asked)
+        )
+        async with asyncio.timeout(20):
+            while sum(responding.answers_per_transaction.values()) < 3:  # noqa: ASYNC110  the chain's time
+                await asyncio.sleep(0.01)
+    finally:
+        ledger.rewrite_object(cluster, ours)
+    await asyncio.wait_for(answering, 20)
+    assert [(await chain.answer(one)).body for one in asked] == [b"late"] * 2
+
+
+async def test_a_budget_that_is_too_small_is_spent_a_few_times_and_said(
+    chain: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = await chain.submit("GET", CONFIG_MAPS)
+    responding = responder(chain, chain.ledger, gas_budget=1_000_000)
+    await responding.answer(reply_to(asked), response("dear"), is_read=True)
+    assert sum(responding.answers_per_transaction.values()) == 3
+    told = [vars(line).get("do") for line in caplog.records if line.message == "answers failed on chain"]
+    assert told == ["restart the listener with a larger DAAS_GAS_BUDGET"] * 3
+    assert "the answer failed on chain and is given up" in caplog.messages
+    await responder(chain, chain.ledger).answer(reply_to(asked), response("paid"), is_read=True)
+    assert (await chain.answer(asked)).body == b"paid"
 
 
 async def test_a_watch_ends_by_itself(chain: Stage) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from k3s_daas.contract.aborts import ABORTS
 from k3s_daas.contract.calls import PayloadReference, Response, SharedRef, store_response
 from k3s_daas.errors import LedgerUnavailableError, TransactionRefusedError
 from k3s_daas.payload import MAX_CIPHERTEXT_BYTES, split
+from k3s_daas.sui.generated import v2
 from k3s_daas.sui.ledger import Abort, EpochInfo, ExecutionOutcome
 from k3s_daas.sui.transactions import (
     MAX_TRANSACTION_BYTES,
@@ -22,14 +27,21 @@ from k3s_daas.sui.transactions import (
     transaction_digest,
 )
 from listener_service.answer_transactions import AnswerTransactions, SignedAnswers
+from listener_service.backoff import Backoff
 from listener_service.batches import MOST_ANSWERS, Outgoing, take_batch
+from listener_service.counts import Tally
+from listener_service.failures import MOST_FAILURES, PASSING_FAILURES
+from listener_service.keys.errors import SignatureMissingError
 from listener_service.logs import request_id_var
 from listener_service.outbox import IN_FLIGHT, Outbox
 from tests.unit.contract_world import CHAIN_ID, CLUSTER_REF, PACKAGE, SEAL, SEAL_REF
 from tests.unit.listener_world import NOW_MS, FrozenClock, ScriptedLedger, World, until
 
 ANSWER_BY_MS = NOW_MS + 600_000
+LONG_AFTER_MS = NOW_MS + 24 * 3_600_000
 BAD = 7
+CONGESTION = "EXECUTION_CANCELED_DUE_TO_CONSENSUS_OBJECT_CONGESTION"
+ABORT_CODES = {name: (module, code) for module, names in ABORTS.items() for code, name in names.items()}
 Effect = Callable[[bytes], ExecutionOutcome]
 
 
@@ -59,6 +71,17 @@ class SlowLedger(ScriptedLedger):
         return await ScriptedLedger.execute(self, transaction, signature)
 
 
+class Outcomes(Tally):
+    """Counts what became of transactions as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.transactions: Counter[str] = Counter()
+
+    def transaction(self, outcome: str) -> None:
+        self.transactions[outcome] += 1
+
+
 class Scene:
     """An outbox before a scripted ledger; `ids` are the requests that answers have arrived for."""
 
@@ -70,7 +93,8 @@ class Scene:
         self.transactions = AnswerTransactions(
             self.ledger, self.world.roots, self.world.executor, gas_budget=50_000_000
         )
-        self.outbox = Outbox(self.ledger, self.transactions, self.clock)
+        self.counts = Outcomes()
+        self.outbox = Outbox(self.ledger, self.transactions, self.clock, counts=self.counts)
 
     def deliver(
         self, *numbers: int, answer_by_ms: int = ANSWER_BY_MS
@@ -108,6 +132,27 @@ def aborting(number: int, code: int = 410) -> Effect:
             abort = Abort("k8s_gateway", "store_k8s_response", code, 1)
             return ExecutionOutcome(digest, success=False, abort=abort, failure="aborted")
         return ExecutionOutcome(digest, success=True)
+
+    return effect
+
+
+def failed(digest: str, name: str) -> ExecutionOutcome:
+    """Executed, and failed for the contract's or Sui's reason of this name."""
+    if name not in ABORT_CODES:
+        return ExecutionOutcome(digest, success=False, failure=name, failure_kind=name)
+    module, code = ABORT_CODES[name]
+    abort = Abort(module, "f", code, 0)
+    return ExecutionOutcome(digest, success=False, abort=abort, failure=name, failure_kind="MOVE_ABORT")
+
+
+def failing(name: str, until: Callable[[], bool] = lambda: False) -> Effect:
+    """What everything fails for. As Sui does: bytes that were executed are not executed again."""
+    outcomes: dict[str, ExecutionOutcome] = {}
+
+    def effect(transaction: bytes) -> ExecutionOutcome:
+        digest = transaction_digest(transaction)
+        executed = ExecutionOutcome(digest, success=True) if until() else failed(digest, name)
+        return outcomes.setdefault(digest, executed)
 
     return effect
 
@@ -272,21 +317,99 @@ async def test_bytes_with_an_answer_that_nobody_waits_for_are_not_sent_again(sce
 
 
 @pytest.mark.parametrize("together", [1, 3])
-async def test_what_sui_cancels_for_congestion_is_executed_anew(scene: Scene, together: int) -> None:
-    """It is final and charged, and says nothing about the answer, which must not be lost."""
-    outcomes: dict[str, ExecutionOutcome] = {}
-
-    def congested(transaction: bytes) -> ExecutionOutcome:
-        digest = transaction_digest(transaction)
-        # As Sui does: bytes that were executed are not executed again.
-        kind = None if len(outcomes) >= 6 else "EXECUTION_CANCELED_DUE_TO_CONSENSUS_OBJECT_CONGESTION"
-        return outcomes.setdefault(
-            digest, ExecutionOutcome(digest, success=kind is None, failure=kind, failure_kind=kind)
-        )
-
-    scene.ledger.on_execute = congested
+@pytest.mark.parametrize("name", PASSING_FAILURES)
+async def test_what_failed_for_a_reason_that_passes_is_executed_anew(
+    scene: Scene, caplog: pytest.LogCaptureFixture, name: str, together: int
+) -> None:
+    """It says nothing about the answers, which must not be lost."""
+    passing = PASSING_FAILURES[name]
+    alone = 2 if together == 1 else 4
+    scene.ledger.on_execute = failing(name, lambda: len(scene.ledger.executed) > alone)
     assert good(await asyncio.wait_for(asyncio.gather(*scene.deliver(*range(together))), 5))
-    assert len(outcomes) == len(scene.ledger.sent)
+    assert len(set(scene.ledger.executed)) == len(scene.ledger.executed)
+    assert scene.counts.transactions["failed"] == alone
+    assert [vars(line)["do"] for line in caplog.records] == [passing.do] * alone
+    # Smaller ones only where that may help.
+    assert len(numbers_in(scene.ledger.executed[-1])) == (together if passing.concerns_all else 1)
+
+
+@pytest.mark.parametrize("name", PASSING_FAILURES)
+async def test_a_failure_that_does_not_pass_is_paid_a_bounded_number_of_times(
+    scene: Scene, name: str
+) -> None:
+    scene.ledger.on_execute = failing(name)
+    [outcome] = await asyncio.gather(*scene.deliver(1, answer_by_ms=LONG_AFTER_MS))
+    assert outcome is not None
+    assert not outcome.success
+    assert len(set(scene.ledger.executed)) == PASSING_FAILURES[name].at_most <= MOST_FAILURES
+    assert scene.counts.transactions == {"failed": PASSING_FAILURES[name].at_most}
+    assert max(scene.clock.slept) <= 60
+
+
+async def test_pauses_between_executions_for_nothing_grow(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delay = Backoff.next_delay_s
+
+    def longest(backoff: Backoff) -> float:
+        backoff.uniform = lambda least, most: most
+        return delay(backoff)
+
+    monkeypatch.setattr(Backoff, "next_delay_s", longest)
+    scene.ledger.on_execute = failing(CONGESTION)
+    assert await asyncio.gather(*scene.deliver(1)) == [None]
+    assert scene.clock.slept[:10] == sorted(set(scene.clock.slept[:10]))
+    assert set(scene.clock.slept[10:]) == {60}
+
+
+async def test_while_no_transaction_can_succeed_answers_gather_and_few_are_paid_for(scene: Scene) -> None:
+    passed = asyncio.Event()
+    scene.ledger.on_execute = failing("EUnsupportedVersion", passed.is_set)
+    tasks = []
+    for number in range(IN_FLIGHT + 20):
+        tasks += scene.deliver(number)
+        await asyncio.sleep(0)
+    await until(lambda: scene.counts.transactions["failed"] >= 2 * IN_FLIGHT)
+    answers = {number for data in scene.ledger.executed for number in numbers_in(data)}
+    assert answers == set(range(IN_FLIGHT))
+    passed.set()
+    assert good(await asyncio.gather(*tasks))
+    assert scene.outbox.answers_per_transaction[20] == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["ENotAssignedExecutor", "EWrongCluster", "EEmptyPayload", "EFFECTS_TOO_LARGE"]
+)
+async def test_a_failure_that_is_about_the_answer_is_final(scene: Scene, name: str) -> None:
+    scene.ledger.on_execute = failing(name)
+    [outcome] = await asyncio.gather(*scene.deliver(1))
+    assert outcome is not None
+    assert not outcome.success
+    assert scene.counts.transactions == {"aborted": 1}
+
+
+def test_every_failure_that_may_pass_is_one_that_there_is() -> None:
+    kinds = {kind.name for kind in v2.ExecutionErrorExecutionErrorKind}
+    assert set(PASSING_FAILURES) <= kinds | set(ABORT_CODES)
+
+
+async def test_a_key_service_that_does_not_sign_is_waited_for(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sign, refusals = scene.transactions.sign, 3
+
+    async def refusing(*arguments: Any) -> SignedAnswers:
+        nonlocal refusals
+        if refusals:
+            refusals -= 1
+            raise SignatureMissingError("KMS did not sign: enable the key")
+        return await sign(*arguments)
+
+    monkeypatch.setattr(scene.transactions, "sign", refusing)
+    assert good(await asyncio.gather(*scene.deliver(1, 2)))
+    assert scene.counts.transactions == {"unsigned": 3, "executed": 1}
+    warned = [vars(line)["error"] for line in caplog.records if line.levelno == logging.WARNING]
+    assert warned == ["KMS did not sign: enable the key"] * 3
 
 
 async def test_a_defect_is_told_to_whom_it_concerns(scene: Scene) -> None:
@@ -314,8 +437,10 @@ async def test_a_line_about_several_answers_belongs_to_none_of_their_requests(
     await asyncio.gather(*scene.deliver(1, 2))
     request_id_var.reset(token)
     assert seen == [None, None, None]
-    [line] = [record for record in caplog.records if "halves" in record.message]
-    assert vars(line)["requests"] == [f"{number:032x}" for number in (1, 2)]
+    lines = [record for record in caplog.records if record.message == "answers failed on chain"]
+    assert [vars(line)["requests"] for line in lines] == [
+        [f"{number:032x}" for number in numbers] for numbers in ((1, 2), (1,))
+    ]
 
 
 payloads = st.integers(1, MAX_CIPHERTEXT_BYTES).map(lambda size: split(b"\x5a" * size))
