@@ -9,6 +9,8 @@ The package parses the file and resolves certificates. What it does otherwise th
 4. `proxy-url` holds whatever NO_PROXY says, and its user and password are sent to the proxy; a proxy of the
    environment is for other machines than this one.
 5. `insecure-skip-tls-verify` together with a certificate authority is refused, as is a SOCKS proxy.
+6. A server that is no URL, and files that hold no certificate or key, are errors here: at the first
+   connection they would look like an API server that is away, and be waited for.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import hashlib
 import ipaddress
 import logging
 import re
+import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -91,6 +94,8 @@ def load_file(path: Path) -> KubeConfiguration:
     loader = _Loader(merger.config, configuration)
     loader.load_and_set(configuration)
     _check(loader.cluster)
+    _check_server(configuration.host)
+    _check_certificates(configuration)
     _set_proxy(configuration, loader.cluster.get("proxy-url"))
     if not configuration.verify_ssl:
         # Said once here, instead of for each request by the HTTP library.
@@ -105,6 +110,7 @@ def load_in_cluster() -> KubeConfiguration:
     configuration.watch(incluster_config.SERVICE_TOKEN_FILENAME, incluster_config.SERVICE_CERT_FILENAME)
     kubernetes_config.load_incluster_config(client_configuration=configuration, try_refresh_token=False)
     configuration.api_key["BearerToken"] = _bearer(configuration.api_key["BearerToken"].partition(" ")[2])
+    _check_certificates(configuration)
     _set_proxy(configuration, None)
     return configuration
 
@@ -181,6 +187,37 @@ def _check(cluster: Mapping[str, Any]) -> None:
         )
     if str(cluster.get("proxy-url") or "").lower().startswith("socks"):
         raise ConfigurationError("its cluster has a SOCKS proxy-url: only http:// and https:// are served")
+
+
+def _check_server(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        is_sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        # Such as a port that is no number.
+        is_sound = False
+    if not is_sound or parts.username is not None or parts.query or parts.fragment:
+        # Not quoted: somebody may have put a password there.
+        raise ConfigurationError("its cluster's server must be https://host:port")
+
+
+def _check_certificates(configuration: Any) -> None:
+    authority, certificate, key = configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file
+    try:
+        context = ssl.create_default_context(cafile=authority)
+    except ssl.SSLError:
+        raise ConfigurationError(
+            "the certificate authority of the API server is no PEM certificate"
+        ) from None
+    if not certificate:
+        return
+    try:
+        # An empty password, or the library would ask for one at the terminal.
+        context.load_cert_chain(certificate, key, password="")
+    except ssl.SSLError:
+        raise ConfigurationError(
+            "the client certificate and its key are no PEM, do not belong together, or the key is encrypted"
+        ) from None
 
 
 def _set_proxy(configuration: KubeConfiguration, said: str | None) -> None:

@@ -435,6 +435,32 @@ def test_other_proxies_are_refused_and_not_left_out(url: str, place: Place) -> N
         load_configuration(place.kubeconfig)
 
 
+@pytest.mark.parametrize("url", ["api", "api:6443", "https://", "https://api:99999", "https://u:hidden@api"])
+def test_a_server_that_is_no_url_is_told_and_not_waited_for(url: str, place: Place) -> None:
+    place.cluster = {"server": url}
+    with pytest.raises(ConfigurationError, match="its cluster's server must be https") as caught:
+        load_configuration(place.kubeconfig)
+    assert "hidden" not in str(caught.value)
+
+
+def test_files_that_hold_no_certificate_are_told_and_not_waited_for(
+    place: Place, tmp_path: Path, authority: LocalAuthority
+) -> None:
+    junk = tmp_path / "junk"
+    junk.write_bytes(bytes(range(256)))
+    place.cluster = {"certificate-authority": str(junk)}
+    with pytest.raises(ConfigurationError, match="certificate authority"):
+        load_configuration(place.kubeconfig)
+    place.cluster = {}
+    mine, others = authority.issue("mine", ()), authority.issue("others", ())
+    for certificate, key in ((junk, junk), (mine.certificate, others.key), (mine.certificate, junk)):
+        place.user = {"client-certificate": str(certificate), "client-key": str(key)}
+        with pytest.raises(ConfigurationError, match="client certificate and its key"):
+            load_configuration(place.kubeconfig)
+    place.user = {"client-certificate": str(mine.certificate), "client-key": str(mine.key)}
+    load_configuration(place.kubeconfig)
+
+
 def test_the_servers_name_is_the_kubeconfigs(tmp_path: Path, authority: LocalAuthority) -> None:
     with place_with(tmp_path, authority, INTERNAL) as place:
         with place.server() as server, pytest.raises(NotSentError):
