@@ -32,6 +32,7 @@ from listener_service.clock import BoundedClock
 from listener_service.counts import Counts, Tally
 from listener_service.kube_objects import (
     KubeError,
+    KubeForbiddenError,
     KubeRefusedError,
     KubeUnavailableError,
     ObjectExistsError,
@@ -204,8 +205,8 @@ class Claims:
     async def claim(self, claim: Claim) -> Claimed:
         """Tries to be the one who runs the command.
 
-        Raises `ClaimRefusedError` if the API server does not allow it, and `NotLeadingError` if the term ends
-        meanwhile. If the API server is away until `start_by` it is too late.
+        Raises `ClaimRefusedError` if the API server does not allow it (403: still not at `start_by`), and
+        `NotLeadingError` if the term ends meanwhile. If the API server is away until `start_by` it is too late.
         """
         if self.knows(claim.key):
             self.counts.claim("known")
@@ -225,7 +226,7 @@ class Claims:
         return Claimed.OURS if in_time else Claimed.TOO_LATE
 
     async def _create(self, claim: Claim) -> Lease | None:
-        """Our Lease; None if the API server was away until `start_by`."""
+        """Our Lease; None if the API server was away until `start_by`. Raises `KubeRefusedError`."""
         lease = Lease(
             claim.name,
             holder=self.term.holder,
@@ -234,13 +235,17 @@ class Claims:
             annotations={CLAIM: claim.encode()},
         )
         backoff = Backoff(base_s=0.05, cap_s=1.0)
+        failure: KubeUnavailableError | KubeForbiddenError | None = None
         while self.clock.now_ms() <= claim.start_by_ms:
             self.term.confirm()
             try:
                 return await self._create_once(lease)
-            except KubeUnavailableError as error:
+            except (KubeUnavailableError, KubeForbiddenError) as error:
+                failure = error
                 _log.warning("a command is not claimed yet, trying again", extra={"error": str(error)})
             await self.clock.sleep(backoff.next_delay_s())
+        if isinstance(failure, KubeForbiddenError):
+            raise failure
         return None
 
     async def _create_once(self, lease: Lease) -> Lease:

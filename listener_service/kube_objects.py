@@ -44,11 +44,18 @@ class KubeUnavailableError(KubeError):
 
 
 class KubeRefusedError(KubeError):
-    """The API server refused, and will go on refusing. `status` is the HTTP status."""
+    """The API server refused, and most likely will go on refusing. `status` is the HTTP status."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"the API server answered {status}: {message}")
         self.status = status
+        self.message = message
+
+
+class KubeForbiddenError(KubeRefusedError):
+    """401 or 403. It may pass: an API server that restarts refuses everybody until it has read who may do
+    what.
+    """
 
 
 class ObjectMissingError(KubeRefusedError):
@@ -156,6 +163,8 @@ def _content(reply: RawReply) -> Json:
     message = str(content.get("message") or "without a message")[:300]
     if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR or reply.status == HTTPStatus.TOO_MANY_REQUESTS:
         raise KubeUnavailableError(f"the API server answered {reply.status}: {message}")
+    if reply.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        raise KubeForbiddenError(reply.status, message)
     if reply.status == HTTPStatus.NOT_FOUND:
         raise ObjectMissingError(reply.status, message)
     if reply.status == HTTPStatus.CONFLICT:

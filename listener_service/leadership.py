@@ -26,6 +26,7 @@ from listener_service.api_server import ApiServerError
 from listener_service.clock import Clock, boot_s
 from listener_service.kube_objects import (
     KubeError,
+    KubeForbiddenError,
     KubeRefusedError,
     KubeUnavailableError,
     ObjectChangedError,
@@ -168,7 +169,7 @@ class Leadership:
             try:
                 await self._while_ours(term, partial(self._write, term, watermark()))
                 pause_s = self.duration_s * _RENEW_EVERY
-            except KubeUnavailableError as error:
+            except (KubeUnavailableError, KubeForbiddenError) as error:
                 _log.warning("the leader Lease was not renewed, trying again", extra={"error": str(error)})
                 pause_s = self.duration_s * _RETRY_EVERY
             except KubeRefusedError as error:

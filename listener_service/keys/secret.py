@@ -13,7 +13,13 @@ from typing import Protocol
 
 from k3s_daas.errors import ConfigurationError
 from listener_service.keys.generations import Generations, decode, encode
-from listener_service.kube_objects import Json, KubeObjects, KubeRefusedError, ObjectChangedError
+from listener_service.kube_objects import (
+    Json,
+    KubeForbiddenError,
+    KubeObjects,
+    KubeRefusedError,
+    ObjectChangedError,
+)
 
 SECRET_NAME = "daas-listener-keys"  # noqa: S105  the name of a Secret
 ROTATE = "daas.io/rotate-key"
@@ -49,7 +55,9 @@ class GenerationStore(Protocol):
 
 
 class SecretStore:
-    """`GenerationStore` in a Secret. `entry` is its key in there. Every method may raise `KubeError`."""
+    """`GenerationStore` in a Secret. `entry` is its key in there. Every method may raise `KubeError`:
+    `KubeForbiddenError`, too, which passes when an API server has restarted, or when its manifests are there.
+    """
 
     def __init__(self, objects: KubeObjects, namespace: str, entry: str) -> None:
         self._objects = objects
@@ -89,10 +97,12 @@ class SecretStore:
         except KubeRefusedError as error:
             raise self._refused(error) from error
 
-    def _refused(self, error: KubeRefusedError) -> ConfigurationError:
+    def _refused(self, error: KubeRefusedError) -> ConfigurationError | KubeForbiddenError:
+        advice = "apply its manifests, which make the Secret and let the listener get and update it"
+        if isinstance(error, KubeForbiddenError):
+            return KubeForbiddenError(error.status, f"{error.message}: if this goes on, {advice}")
         return ConfigurationError(
-            f"the listener cannot use the Secret {SECRET_NAME} in {self._namespace} ({error}): "
-            "apply its manifests, which make the Secret and let the listener get and update it"
+            f"the listener cannot use the Secret {SECRET_NAME} in {self._namespace} ({error}): {advice}"
         )
 
     def _kept(self, found: Json) -> Kept:

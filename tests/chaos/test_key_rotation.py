@@ -31,7 +31,12 @@ from listener_service.api_server import ApiServer, load_configuration
 from listener_service.clock import ClusterClock
 from listener_service.keys.generations import Generation, Generations
 from listener_service.keys.secret import ROTATE, SECRET_NAME, SecretStore
-from listener_service.kube_objects import KubeObjects, KubeRefusedError, ObjectChangedError
+from listener_service.kube_objects import (
+    KubeForbiddenError,
+    KubeObjects,
+    KubeRefusedError,
+    ObjectChangedError,
+)
 from listener_service.leadership import lease_name
 from tests.integration.held_keys import secret_store
 from tests.integration.listener_stage import Asked, Process, Stage, stage
@@ -238,7 +243,7 @@ async def test_the_secret_is_kept_as_the_port_promises(chain: Stage) -> None:
                 await objects.get(target)
         with pytest.raises(KubeRefusedError, match="forbidden"):
             await objects.create(secrets, asked)
-        with pytest.raises(ConfigurationError, match="apply its manifests"):
+        with pytest.raises(KubeForbiddenError, match="apply its manifests"):
             await SecretStore(objects, "default", "one").read()
     finally:
         store.close()

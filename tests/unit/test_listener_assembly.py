@@ -13,6 +13,7 @@ from k3s_daas.errors import ConfigurationError
 from k3s_daas.sui.endpoints import SuiEndpoints
 from listener_service.assembly import Listener, assemble
 from listener_service.clock import ClusterClock
+from listener_service.health import checks
 from listener_service.keys.settings import KeySettings
 from listener_service.leadership import WATERMARK, lease_name
 from listener_service.settings import ListenerIdentity, ListenerSettings
@@ -194,6 +195,32 @@ async def test_an_api_server_that_refuses_leases_is_a_sentence(
     with pytest.raises(ConfigurationError, match=r"leases is forbidden.*RBAC manifests"):
         await listener.run(asyncio.Event())
     await listener.close()
+
+
+async def test_one_that_refuses_the_key_secret_while_it_restarts_is_waited_for(
+    settings: ListenerSettings, api: ScriptedApiServer, leases: ScriptedLeases
+) -> None:
+    world, ready, stop, refused = World(), list[object](), asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def reply(request: SeenRequest) -> ScriptedReply:
+        if request.target.endswith("/secrets/daas-listener-keys"):
+            loop.call_soon_threadsafe(refused.set)
+            return ScriptedReply(403, body=b'{"kind":"Status","message":"secrets is forbidden"}')
+        return leases.reply(request) or ScriptedReply()
+
+    api.reply = reply
+    listener = await assembled(world, settings, ready, held(world, leases))
+    running = asyncio.create_task(listener.run(stop))
+    await until(lambda: refused.is_set() and listener.vitals.phase is Phase.TAKING_OVER)
+    assert [check.name for check in checks.ready(listener.vitals) if not check.passed] == ["running"]
+    assert ready == []
+    api.reply = lambda request: leases.reply(request) or ScriptedReply()
+    await until(lambda: bool(ready) or running.done())
+    stop.set()
+    await running
+    await listener.close()
+    assert len(ready) == 1
 
 
 async def test_the_namespace_must_be_the_one_that_the_contract_protects(settings: ListenerSettings) -> None:

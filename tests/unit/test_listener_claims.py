@@ -11,7 +11,7 @@ import pytest
 from k3s_daas.contract.reader import ContractReader
 from listener_service.claim_removal import ClaimRemoval
 from listener_service.claims import CLAIM, LISTENER, MINUTE, Claim, Claimed, ClaimRefusedError, Claims
-from listener_service.kube_objects import KubeRefusedError, KubeUnavailableError
+from listener_service.kube_objects import KubeForbiddenError, KubeRefusedError, KubeUnavailableError
 from listener_service.leadership import NotLeadingError, Term
 from listener_service.leases import Lease
 from tests.unit.listener_world import NOW_MS, World
@@ -128,9 +128,34 @@ async def test_an_api_server_that_is_away_until_start_by_makes_it_too_late(world
 
 
 async def test_an_api_server_that_refuses_claims_is_told(world: World) -> None:
-    world.leases.before = raising(KubeRefusedError(403, "no"), call="create")
+    world.leases.before = raising(KubeRefusedError(422, "no"), call="create")
     with pytest.raises(ClaimRefusedError):
         await claims_of(world).claim(claim_of(world))
+    assert world.leases.calls == ["create"]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_an_api_server_that_restarts_and_refuses_everybody_is_asked_again(
+    status: int, world: World
+) -> None:
+    world.leases.before = raising(KubeForbiddenError(status, "RBAC: not read yet"), call="create", times=3)
+    assert await claims_of(world).claim(claim_of(world)) is Claimed.OURS
+    assert world.leases.calls == ["create"] * 4
+
+
+async def test_one_that_still_refuses_at_start_by_is_told(world: World) -> None:
+    attempts: list[str] = []
+
+    def refuse(call: str, name: str) -> None:
+        attempts.append(call)
+        world.clock.ms += 5_000
+        raise KubeForbiddenError(403, "no")
+
+    world.leases.before = refuse
+    with pytest.raises(ClaimRefusedError):
+        await claims_of(world).claim(claim_of(world))
+    assert attempts == ["create"] * 5
+    assert world.leases.claims == []
 
 
 async def test_without_the_lead_nothing_is_claimed_found_or_removed(world: World) -> None:

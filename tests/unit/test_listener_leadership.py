@@ -12,7 +12,12 @@ from dataclasses import replace
 import pytest
 
 from k3s_daas.errors import ConfigurationError
-from listener_service.kube_objects import KubeRefusedError, KubeUnavailableError, ObjectMissingError
+from listener_service.kube_objects import (
+    KubeForbiddenError,
+    KubeRefusedError,
+    KubeUnavailableError,
+    ObjectMissingError,
+)
 from listener_service.leadership import WATERMARK, Leadership, Term, lease_name
 from listener_service.leases import Lease
 from tests.unit import virtual_time
@@ -252,7 +257,7 @@ def test_an_api_server_that_refuses_needs_a_person() -> None:
         election = Election()
 
         def refuse(call: str, name: str) -> None:
-            raise KubeRefusedError(403, "no")
+            raise KubeForbiddenError(403, "no")
 
         election.leases.before = refuse
         with pytest.raises(ConfigurationError, match="RBAC"):
@@ -285,7 +290,7 @@ def test_an_api_server_that_refuses_while_it_restarts_is_waited_for_a_minute_lon
         await asyncio.sleep(1)
 
         def refuse(call: str, name: str) -> None:
-            raise KubeRefusedError(403, "RBAC: not read yet")
+            raise KubeForbiddenError(403, "RBAC: not read yet")
 
         election.leases.before = refuse
         await asyncio.sleep(50)
@@ -300,6 +305,27 @@ def test_an_api_server_that_refuses_while_it_restarts_is_waited_for_a_minute_lon
         with pytest.raises(ConfigurationError, match="RBAC"):
             await two.acquire()
         assert 50 < time_s() - began < 70
+
+    virtual_time.run(main())
+
+
+def test_a_refusal_in_passing_does_not_cost_the_lead() -> None:
+    async def main() -> None:
+        election = Election()
+        first = await election.lead("one")
+        keeping = asyncio.create_task(election.replica("one").keep(first, no_watermark))
+        await asyncio.sleep(5.5)
+
+        def refuse(call: str, name: str) -> None:
+            raise KubeForbiddenError(403, "RBAC: not read yet")
+
+        election.leases.before = refuse
+        await asyncio.sleep(6)
+        assert first.is_current()
+        election.leases.back()
+        await asyncio.sleep(60)
+        assert election.leading == ["one"]
+        keeping.cancel()
 
     virtual_time.run(main())
 

@@ -15,7 +15,7 @@ from k3s_daas.contract.events import ApiRequested
 from k3s_daas.errors import LedgerUnavailableError, TransactionRefusedError
 from k3s_daas.sui.ledger import ChainEvent, ExecutionOutcome
 from listener_service.claims import CLAIM, LISTENER, MINUTE, Claim
-from listener_service.kube_objects import KubeRefusedError, KubeUnavailableError
+from listener_service.kube_objects import KubeForbiddenError, KubeUnavailableError
 from listener_service.leadership import WATERMARK
 from listener_service.leases import Lease
 from tests.unit.listener_world import NOW_MS, World, until
@@ -226,7 +226,8 @@ async def test_a_claim_that_was_made_too_late_runs_nothing(world: World, api: Sc
 async def test_without_the_right_to_claim_nothing_changes(world: World, api: ScriptedApiServer) -> None:
     def refuse(call: str, name: str) -> None:
         if call == "create" and name.startswith("daas-claim-"):
-            raise KubeRefusedError(403, "no")
+            world.clock.ms += 10_000
+            raise KubeForbiddenError(403, "no")
 
     world.leases.before = refuse
     requested, event = world.command("DELETE", POD)
