@@ -206,7 +206,8 @@ class Claims:
         """Tries to be the one who runs the command.
 
         Raises `ClaimRefusedError` if the API server does not allow it (403: still not at `start_by`), and
-        `NotLeadingError` if the term ends meanwhile. If the API server is away until `start_by` it is too late.
+        `NotLeadingError` if the term ends meanwhile. If the API server is away until `start_by` it is too
+        late.
         """
         if self.knows(claim.key):
             self.counts.claim("known")

@@ -24,7 +24,6 @@ from infra.local.stack.chain import LISTENER_NAMESPACE
 from k3s_daas.contract.keys import announced_key
 from k3s_daas.contract.objects import ExecutorState
 from k3s_daas.envelope import RequestEnvelope
-from k3s_daas.errors import ConfigurationError
 from k3s_daas.payload import split
 from k3s_daas.sealing import SealingPrivateKey, SealingPublicKey, request_info
 from listener_service.api_server import ApiServer, load_configuration

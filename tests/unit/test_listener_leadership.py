@@ -14,7 +14,6 @@ import pytest
 from k3s_daas.errors import ConfigurationError
 from listener_service.kube_objects import (
     KubeForbiddenError,
-    KubeRefusedError,
     KubeUnavailableError,
     ObjectMissingError,
 )
