@@ -63,16 +63,19 @@ class DynamoDbRequestStore:
 
     def reserve(self, request: NewRequest) -> Reservation:
         """See `RequestStore.reserve`."""
+        item = {**new_record(request, FIRST_FENCE), "taker": _taker()}
         try:
             self._client.put_item(
                 TableName=self._table,
-                Item=new_record(request, FIRST_FENCE),
+                Item=item,
                 ConditionExpression="attribute_not_exists(id)",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except ClientError as error:
-            if is_condition_failure(error):
+            if not is_condition_failure(error):
+                raise unavailable(error) from error
+            if not _is_written(error, item):
                 raise RequestAlreadyReservedError("this request id is taken: run the command again") from None
-            raise unavailable(error) from error
         except BotoCoreError as error:
             raise unavailable(error) from error
         return Reservation(request.request_id, FIRST_FENCE)
@@ -135,9 +138,7 @@ class DynamoDbRequestStore:
         except ClientError as error:
             if not is_condition_failure(error):
                 raise unavailable(error) from error
-            found = found_instead(error)
-            # Equal to what was to be written: the client repeated a write whose reply was lost.
-            if any(found.get(name) != value for name, value in values.items()):
+            if not _is_written(error, values):
                 raise PlaceTakenError("another command is parked for the same request") from None
         except BotoCoreError as error:
             raise unavailable(error) from error
@@ -165,7 +166,7 @@ class DynamoDbRequestStore:
         parked = self._get(place_key(place))
         if parked is None or parked["state"] != PARKED or int(parked["until_ms"]["N"]) <= now_ms:
             return None
-        taker = {"B": os.urandom(16)}
+        taker = _taker()
         taken = self._take(
             place_key(place),
             {"state": TAKEN, "taker": taker},
@@ -224,24 +225,27 @@ class DynamoDbRequestStore:
     ) -> None:
         """Move the record to `state`, if fence and present state allow it."""
         before = {f":before{index}": {"S": prior.value} for index, prior in enumerate(PREDECESSORS[state])}
-        extra: Item = {**before, ":mine": number(reservation.fence)}
+        mine = number(reservation.fence)
+        extra: Item = {**before, ":mine": mine}
         if ":one" in also:
             extra[":one"] = number(1)
+        values: Item = {"state": {"S": state.value}, **attributes}
         try:
             self._update(
                 record_key(reservation.request_id),
-                {"state": {"S": state.value}, **attributes},
+                values,
                 also=f" {also}",
                 condition=f"#fence = :mine AND #state IN ({', '.join(before)})",
                 extra=extra,
                 names=("fence",),
             )
         except ClientError as error:
-            if is_condition_failure(error):
+            if not is_condition_failure(error):
+                raise unavailable(error) from error
+            if not _is_written(error, {"fence": mine, **values}):
                 raise FenceLostError(
                     "somebody else has taken this command over: run it again only after a look"
                 ) from None
-            raise unavailable(error) from error
         except BotoCoreError as error:
             raise unavailable(error) from error
 
@@ -283,3 +287,15 @@ class DynamoDbRequestStore:
             ReturnValuesOnConditionCheckFailure="ALL_OLD",
         )
         return answer["Attributes"]
+
+
+def _taker() -> Item:
+    """Tells this attempt from all others."""
+    return {"B": os.urandom(16)}
+
+
+def _is_written(error: ClientError, values: Item) -> bool:
+    """Whether the item that failed the condition is what was to be written: the client repeats a write whose
+    reply was lost."""
+    found = found_instead(error)
+    return all(found.get(name) == value for name, value in values.items())

@@ -39,6 +39,7 @@ REQUEST = NewRequest(
     answer_by_ms=1_840_000,
     due_ms=5_440_000,
 )
+PLACE = b"\x07" * 32
 SIGNED = SignedTransaction(data=b"transaction", signature=b"signature", digest="D1")
 
 
@@ -61,6 +62,49 @@ def test_a_request_id_is_reserved_once(store: DynamoDbRequestStore) -> None:
     store.reserve(REQUEST)
     with pytest.raises(RequestAlreadyReservedError):
         store.reserve(REQUEST)
+
+
+class RepeatingClient:
+    """Loses the first reply to each write, and repeats it, as botocore does after a broken connection."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._client, name)
+        if name not in ("put_item", "update_item"):
+            return found
+
+        def write(**arguments: Any) -> Any:
+            found(**arguments)
+            return found(**arguments)
+
+        return write
+
+
+def test_a_write_whose_reply_was_lost_and_that_is_repeated_is_ours(
+    store: DynamoDbRequestStore, client: DynamoDBClient
+) -> None:
+    repeating = DynamoDbRequestStore(RepeatingClient(client), "requests")  # type: ignore[arg-type] # a test double
+    signed = repeating.record_signed(repeating.reserve(REQUEST), SIGNED)
+    repeating.record_submitted(signed)
+    repeating.park(signed, PLACE, accepted=True, now_ms=0, until_ms=1_000)
+    adopted = repeating.adopt(PLACE, 0)
+    assert adopted is not None
+    assert (adopted.parkings, adopted.fence) == (1, 3)
+    repeating.record_answered(adopted.reservation, status_code=200, response_digest="R1")
+    found = store.get(REQUEST.request_id)
+    assert found is not None
+    assert (found.state, found.status_code) == (RequestState.ANSWERED, 200)
+
+
+def test_other_bytes_under_the_same_fence_are_not_taken_for_a_repeated_write(
+    store: DynamoDbRequestStore,
+) -> None:
+    reserved = store.reserve(REQUEST)
+    store.record_signed(reserved, SIGNED)
+    with pytest.raises(FenceLostError):
+        store.record_signed(reserved, replace(SIGNED, digest="D2"))
 
 
 def test_the_record_has_the_signed_bytes_before_anything_is_submitted(store: DynamoDbRequestStore) -> None:
@@ -118,7 +162,6 @@ def test_an_unknown_request_has_no_record(store: DynamoDbRequestStore) -> None:
     assert store.get(b"\xff" * 16) is None
 
 
-PLACE = b"\x07" * 32
 PARKABLE = replace(REQUEST, wrapped_reply_key=b"wrapped")
 
 
