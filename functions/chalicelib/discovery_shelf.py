@@ -23,6 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.discovery_cache import DiscoveryKey
 from chalicelib.dynamodb_items import Item, is_condition_failure, number, unavailable
+from chalicelib.dynamodb_reads import read_item
 from chalicelib.parking_keys import ParkingKeys
 from chalicelib.replies import GatewayReply
 from k3s_daas.errors import SealedDataError
@@ -81,7 +82,7 @@ class DynamoDbShelf:
 
     def definitions(self) -> Marker:
         """See `DiscoveryShelf.definitions`."""
-        item = self._get(_MARKER_KEY)
+        item = read_item(self._client, self._table, _MARKER_KEY)
         if item is None:
             return Marker(0, 0)
         return Marker(int(item["generation"]["N"]), int(item["until_ms"]["N"]))
@@ -113,7 +114,7 @@ class DynamoDbShelf:
 
     def take(self, key: DiscoveryKey, generation: int) -> Shelved | None:
         """See `DiscoveryShelf.take`."""
-        item = self._get(_item_key(key))
+        item = read_item(self._client, self._table, _item_key(key))
         if item is None or int(item["generation"]["N"]) != generation:
             return None
         fetched_ms = int(item["fetched_ms"]["N"])
@@ -154,13 +155,6 @@ class DynamoDbShelf:
                 raise unavailable(error) from error
         except BotoCoreError as error:
             raise unavailable(error) from error
-
-    def _get(self, key: Item) -> Item | None:
-        try:
-            answer = self._client.get_item(TableName=self._table, Key=key, ConsistentRead=True)
-        except (ClientError, BotoCoreError) as error:
-            raise unavailable(error) from error
-        return answer.get("Item")
 
 
 def _item_key(key: DiscoveryKey) -> Item:

@@ -15,7 +15,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.dynamodb_items import (
     MINUTE_MS,
-    SHARDS,
     Item,
     found_instead,
     is_condition_failure,
@@ -23,10 +22,10 @@ from chalicelib.dynamodb_items import (
     number,
     place_key,
     record,
-    record_bucket,
     record_key,
     unavailable,
 )
+from chalicelib.dynamodb_reads import read_item, records_of
 from chalicelib.errors import (
     AdoptionFailedError,
     FenceLostError,
@@ -163,7 +162,7 @@ class DynamoDbRequestStore:
 
     def adopt(self, place: bytes, now_ms: int) -> RequestRecord | None:
         """See `RequestStore.adopt`."""
-        parked = self._get(place_key(place))
+        parked = read_item(self._client, self._table, place_key(place))
         if parked is None or parked["state"] != PARKED or int(parked["until_ms"]["N"]) <= now_ms:
             return None
         taker = _taker()
@@ -189,33 +188,21 @@ class DynamoDbRequestStore:
 
     def unfinished(self, minute: int) -> Iterator[RequestRecord]:
         """See `RequestStore.unfinished`."""
-        states = {f":state{index}": {"S": state.value} for index, state in enumerate(UNFINISHED)}
-        pages = self._client.get_paginator("query")
-        try:
-            for shard in range(SHARDS):
-                for page in pages.paginate(
-                    TableName=self._table,
-                    KeyConditionExpression="#bucket = :bucket",
-                    FilterExpression=f"#state IN ({', '.join(states)})",
-                    ExpressionAttributeNames={"#bucket": "bucket", "#state": "state"},
-                    ExpressionAttributeValues={":bucket": {"S": record_bucket(minute, shard)}, **states},
-                    ConsistentRead=True,
-                ):
-                    yield from map(record, page["Items"])
-        except (ClientError, BotoCoreError) as error:
-            raise unavailable(error) from error
+        states: dict[str, Item] = {f":state{i}": {"S": state.value} for i, state in enumerate(UNFINISHED)}
+        found = records_of(
+            self._client,
+            self._table,
+            minute,
+            condition=f"#state IN ({', '.join(states)})",
+            values=states,
+            names={"#state": "state"},
+        )
+        return map(record, found)
 
     def get(self, request_id: bytes) -> RequestRecord | None:
         """See `RequestStore.get`."""
-        item = self._get(record_key(request_id))
+        item = read_item(self._client, self._table, record_key(request_id))
         return None if item is None else record(item)
-
-    def _get(self, key: Item) -> Item | None:
-        try:
-            answer = self._client.get_item(TableName=self._table, Key=key, ConsistentRead=True)
-        except (ClientError, BotoCoreError) as error:
-            raise unavailable(error) from error
-        return answer.get("Item")
 
     def _finish(self, reservation: Reservation, state: RequestState, attributes: Item) -> None:
         self._advance(reservation, state, attributes, also="REMOVE reply_key")

@@ -17,15 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.dynamodb_items import (
-    SHARDS,
-    Item,
-    is_condition_failure,
-    number,
-    record_bucket,
-    record_key,
-    unavailable,
-)
+from chalicelib.dynamodb_items import Item, is_condition_failure, number, record_key, unavailable
+from chalicelib.dynamodb_reads import read_item, records_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -79,27 +72,15 @@ class DynamoDbLeftovers:
 
     def due(self, minute: int, now_ms: int) -> Iterator[Leftover]:
         """See `Leftovers.due`."""
-        pages = self._client.get_paginator("query")
-        try:
-            for shard in range(SHARDS):
-                for page in pages.paginate(
-                    TableName=self._table,
-                    KeyConditionExpression="#bucket = :bucket",
-                    FilterExpression=(
-                        "attribute_exists(digest) AND attribute_not_exists(settled_ms) AND due_ms <= :now"
-                    ),
-                    ProjectionExpression="id, seal",
-                    ExpressionAttributeNames={"#bucket": "bucket"},
-                    ExpressionAttributeValues={
-                        ":bucket": {"S": record_bucket(minute, shard)},
-                        ":now": number(now_ms),
-                    },
-                    ConsistentRead=True,
-                ):
-                    for item in page["Items"]:
-                        yield Leftover(bytes(item["seal"]["B"]), bytes(item["id"]["B"]))
-        except (ClientError, BotoCoreError) as error:
-            raise unavailable(error) from error
+        for item in records_of(
+            self._client,
+            self._table,
+            minute,
+            condition="attribute_exists(digest) AND attribute_not_exists(settled_ms) AND due_ms <= :now",
+            values={":now": number(now_ms)},
+            only="id, seal",
+        ):
+            yield Leftover(bytes(item["seal"]["B"]), bytes(item["id"]["B"]))
 
     def settle(self, request_id: bytes, now_ms: int) -> None:
         """See `Leftovers.settle`."""
@@ -123,13 +104,9 @@ class DynamoDbLeftovers:
 
     def progress(self) -> Progress:
         """See `Leftovers.progress`."""
-        try:
-            answer = self._client.get_item(TableName=self._table, Key=_PROGRESS_KEY, ConsistentRead=True)
-        except (ClientError, BotoCoreError) as error:
-            raise unavailable(error) from error
-        if "Item" not in answer:
+        item = read_item(self._client, self._table, _PROGRESS_KEY)
+        if item is None:
             return Progress({}, 0)
-        item = answer["Item"]
         minutes = {int(age): int(minute["N"]) for age, minute in item["minutes"]["M"].items()}
         return Progress(minutes, int(item["checkpoint"]["N"]))
 
