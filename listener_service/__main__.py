@@ -49,6 +49,11 @@ def main(environment: Mapping[str, str] = os.environ, arguments: Sequence[str] =
         logging.getLogger("listener_service").critical(str(error))
         print(f"listener: {error}", file=sys.stderr)  # noqa: T201  for the person at the terminal
         return 1
+    except Exception:
+        # Not left to Python, which would wait for threads that wait for the API server.
+        logging.getLogger("listener_service").critical("the listener failed inside", exc_info=True)
+        print("listener: it failed inside, see its log", file=sys.stderr)  # noqa: T201  as above
+        return 1
     return 0
 
 

@@ -8,6 +8,8 @@ import secrets
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import NoReturn
 
 from k3s_daas.contract.events import API_REQUEST, event_type
 from k3s_daas.contract.objects import ClusterState
@@ -20,6 +22,7 @@ from listener_service.api_server import ApiServer, load_configuration
 from listener_service.backoff import Backoff
 from listener_service.blobs import BlobClient
 from listener_service.chain_tip import watch
+from listener_service.chores import Chore, kept_up
 from listener_service.claims import Claims
 from listener_service.clock import ClusterClock
 from listener_service.counts import Counts, Tally
@@ -72,8 +75,7 @@ class Listener:
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set, then drains and gives the lead back."""
         watching = [
-            asyncio.create_task(watch(self.ledger, self.vitals.chain, self.clock)),
-            asyncio.create_task(self.standby_keys.run()),
+            asyncio.create_task(kept_up(name, chore, self.clock)) for name, chore in self._chores().items()
         ]
         try:
             await self.replica.run(stop)
@@ -81,6 +83,12 @@ class Listener:
             for task in watching:
                 task.cancel()
             await asyncio.gather(*watching, return_exceptions=True)
+
+    def _chores(self) -> dict[str, Chore[NoReturn]]:
+        return {
+            "watch the chain's tip": partial(watch, self.ledger, self.vitals.chain, self.clock),
+            "try to open keys while standing by": self.standby_keys.run,
+        }
 
     async def close(self) -> None:
         """Releases connections and threads."""
@@ -257,7 +265,7 @@ def _wire(
             drain_s=settings.drain_ms / 1000,
             clock=clock,
             counts=counts,
-            chores=(rotation.run,),
+            chores={"rotate the sealing keys": rotation.run},
         )
         vitals.service = service
         return service

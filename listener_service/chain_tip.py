@@ -10,6 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from k3s_daas.errors import LedgerError
 from k3s_daas.sui.ledger import Ledger
@@ -52,7 +53,7 @@ class ChainTip:
         return self.boot_s() - self._looks[0][1] if self._looks else 0.0
 
 
-async def watch(ledger: Ledger, tip: ChainTip, clock: Clock) -> None:
+async def watch(ledger: Ledger, tip: ChainTip, clock: Clock) -> NoReturn:
     """Asks for the newest checkpoint every other second, until cancelled."""
     away = False
     while True:

@@ -13,9 +13,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
+from functools import partial
 
 from k3s_daas.contract.events import ApiRequested
 from k3s_daas.contract.reader import ContractReader
@@ -25,6 +26,7 @@ from k3s_daas.ids import request_id_text, to_hex
 from k3s_daas.sui.ledger import ChainEvent
 from listener_service import answers, passthrough
 from listener_service.answered import answered
+from listener_service.chores import Chore, kept_up
 from listener_service.claim_removal import ClaimRemoval
 from listener_service.claims import Claim, Claimed, ClaimRefusedError, Claims
 from listener_service.clock import BoundedClock
@@ -65,8 +67,8 @@ class ListenerService:
     drain_s: float
     clock: BoundedClock
     counts: Counts = field(default_factory=Tally)
-    chores: Sequence[Callable[[], Coroutine[None, None, None]]] = ()
-    """What else goes on during the term; one that ends, ends the term's work."""
+    chores: Mapping[str, Chore[None]] = field(default_factory=dict)
+    """What else goes on during the term, by name for the log; one that returns ends the term's work."""
 
     queue: Queue = field(init=False)
     _dispatcher: Dispatcher = field(init=False)
@@ -95,13 +97,15 @@ class ListenerService:
         The term may be over by then, or not: see the module docstring.
         """
         self._frontier.covered = watermark
-        removal = ClaimRemoval(self.claims, self.reader, self.clock)
-        # Once the term is over the removal ends, and with it the rest.
+        chores = {
+            # Once the term is over the removal ends, and with it the rest.
+            "remove claims": ClaimRemoval(self.claims, self.reader, self.clock).run,
+            "look after deadlines and memory": self._dispatcher.run,
+            **self.chores,
+        }
         running = [
             asyncio.create_task(self._work(watermark)),
-            asyncio.create_task(removal.run()),
-            asyncio.create_task(self._dispatcher.run()),
-            *(asyncio.create_task(chore()) for chore in self.chores),
+            *(asyncio.create_task(kept_up(name, chore, self.clock)) for name, chore in chores.items()),
             asyncio.create_task(_until(stop)),
         ]
         try:
@@ -119,7 +123,7 @@ class ListenerService:
     async def _work(self, watermark: int | None) -> None:
         try:
             # Not kept: there may be ten thousands, and this goes on as long as the term.
-            settling = asyncio.create_task(self._settle(await self.claims.inherit()))
+            settling = asyncio.create_task(self._settling(await self.claims.inherit()))
         except NotLeadingError:
             return
         try:
@@ -128,6 +132,9 @@ class ListenerService:
             # What is not settled by now is the successor's, who finds the same claims.
             settling.cancel()
             await asyncio.gather(settling, return_exceptions=True)
+
+    async def _settling(self, inherited: Sequence[Claim]) -> None:
+        await kept_up("settle claims", partial(self._settle, inherited), self.clock)
 
     async def _settle(self, inherited: Sequence[Claim]) -> None:
         try:

@@ -212,7 +212,8 @@ An empty variable counts as unset.
 
 exit codes:
   0    it was told to end (SIGTERM, SIGINT), has drained and given the lead back
-  1    a setting is wrong, or a person is needed: one sentence on stderr says what for
+  1    a setting is wrong, or a person is needed: one sentence on stderr says what for; or it failed
+       inside: its log has the trace
   2    an argument that it does not have
   143  it was told again (130: by SIGINT) and ended at once, without draining: a successor answers the rest
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NoReturn
 
 from k3s_daas.errors import DaasError
 from listener_service.clock import Clock
@@ -30,7 +31,7 @@ class StandbyKeys:
     is_standby: Callable[[], bool]
     failure: str | None = None
 
-    async def run(self) -> None:
+    async def run(self) -> NoReturn:
         """Once a minute while the replica stands by, until cancelled."""
         while True:
             if not self.is_standby():
