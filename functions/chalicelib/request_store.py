@@ -1,18 +1,14 @@
 """The record of each command: the port, and what every store behind it guarantees.
 
-    reserved ──▶ signed ──▶ submitted ──▶ answered
-        │         │  ▲        ▲ │  │
-        │         │  │        │ │  └────▶ expired   accepted, and `answer_by` passed without an answer
-        │         ▼  │        │ ▼
-        │        parked ◀────▶ (adopted: back to where it was parked from)
-        │         │
-        └─────────┼──▶ refused    the chain refused it: it never ran
-                  └──▶ expired    `start_by` passed before the chain took it: it never ran
+    reserved ─▶ signed ─▶ submitted ─▶ answered
+
+or `parked` in between, as often as a caller is told to ask again, or `refused` or `expired` in the end.
+docs/dynamodb.md draws every transition; `PREDECESSORS` is what the store allows.
 
 `signed` means "may have been submitted": the bytes are on record before anybody sees them, so whoever finds
 such a record can send the same bytes again (same digest, executed once) or look the digest up.
 `parked` means "the caller was told to ask again": whoever repeats that request adopts the record instead of
-submitting a second command. docs/dynamodb.md draws all of it.
+submitting a second command.
 """
 
 from __future__ import annotations
@@ -47,7 +43,7 @@ PREDECESSORS: dict[RequestState, tuple[RequestState, ...]] = {
     RequestState.SUBMITTED: (RequestState.SIGNED,),
     RequestState.PARKED: (RequestState.SIGNED, RequestState.SUBMITTED),
     RequestState.ANSWERED: (RequestState.SIGNED, RequestState.SUBMITTED, RequestState.PARKED),
-    RequestState.REFUSED: (RequestState.RESERVED, RequestState.SIGNED, RequestState.PARKED),
+    RequestState.REFUSED: (RequestState.SIGNED, RequestState.PARKED),
     RequestState.EXPIRED: UNFINISHED,
 }
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -19,7 +21,14 @@ from chalicelib.errors import (
 )
 from chalicelib.http_request import GatewayRequest
 from chalicelib.parking_keys import ParkingKeys
-from chalicelib.request_store import Look, NewRequest, RequestState, Reservation, SignedTransaction
+from chalicelib.request_store import (
+    PREDECESSORS,
+    Look,
+    NewRequest,
+    RequestState,
+    Reservation,
+    SignedTransaction,
+)
 from chalicelib.windows import DynamoDbWindows, WindowId
 from moto import mock_aws
 
@@ -143,6 +152,14 @@ def test_an_answered_record_never_changes_again(store: DynamoDbRequestStore) -> 
 def test_an_unsigned_record_cannot_be_marked_submitted(store: DynamoDbRequestStore) -> None:
     with pytest.raises(FenceLostError):
         store.record_submitted(store.reserve(REQUEST))
+
+
+def test_the_drawing_has_the_transitions_that_the_store_allows_and_no_others() -> None:
+    text = (Path(__file__).parents[2] / "docs/dynamodb.md").read_text(encoding="utf-8")
+    drawn = re.findall(r"^    ([a-z]+) --> ([a-z]+): .+$", text, re.M)
+    allowed = [(before, state) for state, all_before in PREDECESSORS.items() for before in all_before]
+    adopted = [(RequestState.PARKED, RequestState.SIGNED), (RequestState.PARKED, RequestState.SUBMITTED)]
+    assert sorted(drawn) == sorted([*allowed, *adopted])
 
 
 def test_a_record_carries_a_time_to_live_after_its_last_answer(
