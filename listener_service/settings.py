@@ -33,6 +33,7 @@ _NODE_URL = re.compile(
 )
 # What a resolver would read as an address: the last label is a number, in whatever base.
 _ENDS_IN_A_NUMBER = re.compile(r"(^|\.)([0-9]+|0x[0-9a-f]*)$", re.ASCII)
+_MOST_DIGITS = 20
 _LEAST_LAG_S = 5
 # Over WebSocket what is covered is up to 20 s behind by design.
 _LEAST_SETTLED_LAG_S = 25
@@ -223,8 +224,11 @@ class _Environment:
         text = self.optional(name)
         if text is None:
             return None
-        if not (text.isascii() and text.isdecimal()) or not least <= int(text) <= most:
-            raise ConfigurationError(f"{name} is {text!r}: give a whole number from {least} to {most}")
+        # Python makes no number of some thousand digits.
+        is_number = text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS
+        if not is_number or not least <= int(text) <= most:
+            shown = text[:_MOST_DIGITS]
+            raise ConfigurationError(f"{name} is {shown!r}: give a whole number from {least} to {most}")
         return int(text)
 
 

@@ -93,7 +93,8 @@ def _several(urls: list[str], environment: Mapping[str, str]) -> SuiEndpoints:
 
 def _quorum(endpoints: int, text: str) -> int:
     least = endpoints // 2 + 1
-    if not (text.isascii() and text.isdecimal()) or not least <= int(text) <= endpoints:
+    is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(endpoints))
+    if not is_number or not least <= int(text) <= endpoints:
         raise ConfigurationError(
             f"DAAS_QUORUM must be a whole number from {least} to {endpoints}: how many of the {endpoints} "
             "endpoints in DAAS_SUI_ENDPOINTS must say the same, which is more than half"
@@ -104,9 +105,13 @@ def _quorum(endpoints: int, text: str) -> int:
 def _parts(url: str, name: str) -> SplitResult:
     try:
         parts = urlsplit(url)
-        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+        more = parts.path.strip("/") or parts.query or parts.fragment or parts.username is not None
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not more:
             return parts
     except ValueError:
         # Such as a port that is no number.
         pass
-    raise ConfigurationError(f"{name} has {url!r}: give http:// or https://, a host and a port")
+    raise ConfigurationError(
+        f"{name} holds what is no gRPC endpoint (not shown here: there may be a key in it): give http:// or "
+        "https://, a host and a port, and nothing else"
+    )

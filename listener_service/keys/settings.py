@@ -97,8 +97,9 @@ def _check(settings: KeySettings) -> None:
 def _seconds(text: str | None) -> int:
     if text is None:
         return DAY_S
-    if not (text.isascii() and text.isdecimal()) or not _LEAST_S <= int(text) <= _MOST_S:
+    is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(_MOST_S))
+    if not is_number or not _LEAST_S <= int(text) <= _MOST_S:
         raise ConfigurationError(
-            f"DAAS_KEY_ROTATION_SECONDS is {text!r}: give a whole number from {_LEAST_S} to {_MOST_S}"
+            f"DAAS_KEY_ROTATION_SECONDS is {text[:20]!r}: give a whole number from {_LEAST_S} to {_MOST_S}"
         )
     return int(text)

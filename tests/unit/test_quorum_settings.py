@@ -48,7 +48,7 @@ def test_ports_of_this_machine_need_no_tls() -> None:
     assert read(SUI_ENDPOINTS=LOOPBACK, QUORUM="3").urls == tuple(LOOPBACK.split(","))
 
 
-@pytest.mark.parametrize("quorum", ["", "0", "1", "4", "-2", "two", "2.0", "²"])
+@pytest.mark.parametrize("quorum", ["", "0", "1", "4", "-2", "two", "2.0", "²", "9" * 5000])
 def test_a_quorum_is_more_than_half_of_the_endpoints(quorum: str) -> None:
     with pytest.raises(ConfigurationError, match="DAAS_QUORUM must be a whole number from 2 to 3"):
         read(SUI_ENDPOINTS=THREE, QUORUM=quorum)
@@ -69,19 +69,23 @@ def test_half_of_four_is_no_quorum(quorum: str) -> None:
         ({"SINGLE_ENDPOINT": "own-node"}, "DAAS_SUI_ENDPOINT is not set"),
         ({"SUI_ENDPOINT": "https://a.example", "SINGLE_ENDPOINT": "own-node", "QUORUM": "2"}, "DAAS_QUORUM"),
         ({"SUI_ENDPOINT": "http://a.example", "SINGLE_ENDPOINT": "own-node"}, "must be https"),
-        ({"SUI_ENDPOINT": "a.example", "SINGLE_ENDPOINT": "own-node"}, "a.example"),
+        ({"SUI_ENDPOINT": "a.example", "SINGLE_ENDPOINT": "own-node"}, "DAAS_SUI_ENDPOINT holds"),
         ({"SUI_ENDPOINT": "https://a.example", "SUI_ENDPOINTS": THREE, "QUORUM": "2"}, "both set"),
         ({"SUI_ENDPOINTS": THREE, "QUORUM": "2", "SINGLE_ENDPOINT": "development"}, "DAAS_SINGLE_ENDPOINT"),
         ({"SUI_ENDPOINTS": "https://a.example,http://b.example", "QUORUM": "2"}, "must be https"),
         ({"SUI_ENDPOINTS": "https://a.example,https://A.example:444", "QUORUM": "2"}, "twice"),
         ({"SUI_ENDPOINTS": "http://localhost:1,http://localhost:1", "QUORUM": "2"}, "twice"),
         ({"SUI_ENDPOINTS": "https://a.example,https://b.example:x", "QUORUM": "2"}, "DAAS_SUI_ENDPOINTS"),
+        ({"SUI_ENDPOINTS": "https://a.example,https://b.example/SECRET", "QUORUM": "2"}, "ENDPOINTS holds"),
+        ({"SUI_ENDPOINTS": "https://a.example,https://b.example?k=SECRET", "QUORUM": "2"}, "gRPC endpoint"),
+        ({"SUI_ENDPOINT": "https://u:SECRET@b.example", "SINGLE_ENDPOINT": "own-node"}, "DAAS_SUI_ENDPOINT"),
     ],
 )
 def test_a_wrong_choice_is_one_sentence(environment: dict[str, str], named: str) -> None:
     with pytest.raises(ConfigurationError, match=named) as caught:
         read(**environment)
     assert "\n" not in str(caught.value)
+    assert "SECRET" not in str(caught.value)
 
 
 def test_gateway_and_listener_read_the_same() -> None:
