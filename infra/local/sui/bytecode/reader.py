@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from ..uleb import encode_uleb
+
 MAGIC = b"\xa1\x1c\xeb\x0b"
 SUPPORTED_VERSIONS = (6, 7)
 _VERSION_MASK = 0x00FF_FFFF
@@ -32,15 +34,6 @@ class Table(IntEnum):
     STRUCT_DEFINITIONS = 0xA
     FUNCTION_DEFINITIONS = 0xC
     ENUM_DEFINITIONS = 0x11
-
-
-def encode_uleb(number: int) -> bytes:
-    out = bytearray()
-    while number >= 0x80:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
 
 
 class Cursor:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+from ..uleb import encode_uleb
+
 Item = TypeVar("Item")
 
 
@@ -108,15 +110,6 @@ class Reader:
             raise BcsError(f"{left} bytes are left over")
 
 
-def uleb(number: int) -> bytes:
-    out = bytearray()
-    while number >= 0x80:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
 def u16(number: int) -> bytes:
     return number.to_bytes(2, "little")
 
@@ -131,7 +124,7 @@ def u64(number: int) -> bytes:
 
 def blob(value: bytes) -> bytes:
     """``vector<u8>``, and every digest."""
-    return uleb(len(value)) + value
+    return encode_uleb(len(value)) + value
 
 
 def text(value: str) -> bytes:
@@ -144,4 +137,4 @@ def option(value: bytes | None) -> bytes:
 
 def vector(items: Iterable[bytes]) -> bytes:
     encoded = list(items)
-    return uleb(len(encoded)) + b"".join(encoded)
+    return encode_uleb(len(encoded)) + b"".join(encoded)

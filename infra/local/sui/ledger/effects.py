@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from ..uleb import encode_uleb
 from . import bcs
 from .digests import hash_named
 from .errors import AbortDetail, ArgumentDetail, CongestedDetail, FailureDetail, SizeDetail, UpgradeDetail
@@ -208,13 +209,13 @@ def _encode_balance(write: BalanceWrite) -> bytes:
 
 
 def _encode_failure(failure: Failure) -> bytes:
-    encoded = bcs.uleb(FAILURE_KINDS.index(failure.kind))
+    encoded = encode_uleb(FAILURE_KINDS.index(failure.kind))
     match failure.detail:
         case AbortDetail(package, module, function, code):
             name = bcs.option(None if function is None else bcs.text(function))
             encoded += package + bcs.text(module) + bcs.u16(0) + bcs.u16(0) + name + bcs.u64(code)
         case ArgumentDetail(argument, kind, index, subresult):
-            encoded += bcs.u16(argument) + bcs.uleb(ARGUMENT_KINDS.index(kind))
+            encoded += bcs.u16(argument) + encode_uleb(ARGUMENT_KINDS.index(kind))
             if kind in _INDEXED:
                 encoded += bcs.u16(index or 0)
             if kind == "SECONDARY_INDEX_OUT_OF_BOUNDS":
@@ -230,7 +231,7 @@ def _encode_failure(failure: Failure) -> bytes:
 
 def _encode_upgrade(detail: UpgradeDetail) -> bytes:
     """BCS ``PackageUpgradeError``."""
-    encoded = bcs.uleb(UPGRADE_KINDS.index(detail.kind)) + detail.package + detail.ticket
+    encoded = encode_uleb(UPGRADE_KINDS.index(detail.kind)) + detail.package + detail.ticket
     match detail.kind:
         case "DIGEST_DOES_NOT_MATCH":
             return encoded + bcs.blob(detail.digest)

@@ -16,12 +16,12 @@ from ..bytecode.reader import (
     BytecodeError,
     Cursor,
     Table,
-    encode_uleb,
     read_layout,
     replace_tables,
     table_bytes,
 )
 from ..bytecode.types import Reference
+from ..uleb import encode_uleb
 
 ModuleId = tuple[bytes, str]
 UNPUBLISHED = bytes(32)
