@@ -55,12 +55,6 @@ class Writer:
     def u64(self, value: int) -> Writer:
         return self._unsigned(value, 8)
 
-    def u128(self, value: int) -> Writer:
-        return self._unsigned(value, 16)
-
-    def u256(self, value: int) -> Writer:
-        return self._unsigned(value, 32)
-
     def boolean(self, value: bool) -> Writer:
         return self._unsigned(int(value), 1)
 
@@ -143,12 +137,6 @@ class Reader:
 
     def u64(self) -> int:
         return self._unsigned(8)
-
-    def u128(self) -> int:
-        return self._unsigned(16)
-
-    def u256(self) -> int:
-        return self._unsigned(32)
 
     def boolean(self) -> bool:
         value = self.u8()

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+from k3s_daas.bearer import DEFAULT_LIFETIME_MS
 from k3s_daas.errors import ConfigurationError
 
 MOST_PARKINGS = 10
@@ -52,11 +53,8 @@ class DeadlineSettings:
     parked_life_ms: int = 360_000
     """From arrival until which a parked command can be adopted: all retries and the pauses between them."""
 
-    token_lifetime_ms: int = 600_000
+    token_lifetime_ms: int = DEFAULT_LIFETIME_MS
     """How long a bearer token lives."""
-
-    token_backdate_ms: int = 60_000
-    """How far not-before lies in the past, for clocks that are behind."""
 
     token_renewal_margin_ms: int = 360_000
     """How long before its end kubectl is told that a token expires: it must outlive a request's retries."""

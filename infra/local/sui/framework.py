@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from .bytecode import stubs
-from .bytecode.interface import ModuleInterface, read_interface
+from .bytecode.interface import read_interface
 from .bytecode.reader import MAGIC, BytecodeError, Cursor
 from .paths import build_directory, write_atomically
 
@@ -59,10 +59,6 @@ def framework_modules() -> dict[bytes, dict[str, bytes]]:
         bytes.fromhex(a): {n: bytes.fromhex(code) for n, code in modules.items()}
         for a, modules in stored.items()
     }
-
-
-def framework_interface(address: bytes, module: str) -> ModuleInterface:
-    return read_interface(framework_modules()[address][module])
 
 
 @lru_cache(maxsize=1)

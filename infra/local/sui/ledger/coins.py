@@ -6,7 +6,7 @@ functions there, over an accumulator that the local VM does not have: **the ledg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from . import bcs
 from .errors import ExecutionFailedError, bad_argument
@@ -170,8 +170,3 @@ def _expect_arity(call: CallCommand, count: int) -> None:
         raise ExecutionFailedError(
             "ARITY_MISMATCH", f"{call.function} takes {count} arguments, {len(call.arguments)} came"
         )
-
-
-def coins_in(places: Sequence[ValuePlace]) -> int:
-    """The sum of SUI coins' balances."""
-    return sum(coin_balance(place.contents) for place in places)
