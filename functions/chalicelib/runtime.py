@@ -28,9 +28,10 @@ from chalicelib.windows import DynamoDbWindows
 from k3s_daas.blobs.ipfs import IpfsBlobStore
 from k3s_daas.blobs.s3 import S3BlobStore
 from k3s_daas.blobs.store import BlobStore
-from k3s_daas.errors import ConfigurationError
+from k3s_daas.errors import ConfigurationError, DaasError
 from k3s_daas.ids import to_hex
 from k3s_daas.sui.kms import KmsSigner
+from k3s_daas.sui.kms_errors import refusal_of
 from k3s_daas.sui.quorum_members import Dissent, ReportDissent
 
 if TYPE_CHECKING:
@@ -103,10 +104,7 @@ def build_gateway(settings: GatewaySettings, log: Log = log_to_stderr) -> Gatewa
     except (NoRegionError, NoCredentialsError) as error:
         raise ConfigurationError(f"The AWS_* settings are incomplete: {error}") from None
     except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "unknown")
-        raise ConfigurationError(
-            f"DAAS_KMS_KEY_ID: KMS does not give out the key's public half ({code})."
-        ) from None
+        raise _said_by_kms(error, "DAAS_KMS_KEY_ID: KMS does not give out the key's public half") from None
     except BotoCoreError as error:
         raise SigningUnavailableError(
             f"the signing service does not answer ({type(error).__name__}): try again"
@@ -150,10 +148,18 @@ def _parking_keys(client: KMSClient, key_id: str) -> ParkingKeys:
     try:
         return ParkingKeys.from_kms(client, key_id)
     except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "unknown")
-        raise ConfigurationError(
-            f"DAAS_PARKING_KEY_ID: KMS computes no MAC with this key ({code}); it must be of type HMAC_256."
+        raise _said_by_kms(
+            error, "DAAS_PARKING_KEY_ID, which must be of type HMAC_256: KMS computes no MAC with this key"
         ) from None
+
+
+def _said_by_kms(error: ClientError, sentence: str) -> DaasError:
+    refusal = refusal_of(error.response)
+    if refusal.passes:
+        return SigningUnavailableError(
+            f"the gateway's key service does not answer ({refusal.code}): try again"
+        )
+    return ConfigurationError(f"{sentence} ({refusal}).")
 
 
 def _blob_store(session: boto3.session.Session, settings: GatewaySettings) -> BlobStore | None:

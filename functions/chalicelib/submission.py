@@ -32,6 +32,7 @@ from chalicelib.loop import EventLoopThread
 from chalicelib.request_store import RequestStore, Reservation, SignedTransaction
 from k3s_daas.contract.aborts import abort_name
 from k3s_daas.errors import DaasError, LedgerUnavailableError, MoveAbortError, TransactionRefusedError
+from k3s_daas.sui.kms_errors import refusal_of
 from k3s_daas.sui.ledger import EpochInfo, ExecutionOutcome, Ledger
 from k3s_daas.sui.signers import TransactionSigner
 from k3s_daas.sui.transactions import transaction_digest
@@ -170,9 +171,10 @@ class Submitter:
         try:
             signature = self._signer.sign(data)
         except (BotoCoreError, ClientError) as error:
+            self._log(json.dumps({"event": "not-signed", "reason": _without_signature(error)}))
             raise SigningUnavailableError(
-                f"the signing service does not answer ({type(error).__name__}), and nothing was submitted: "
-                "try again"
+                "the gateway's key service did not sign, and nothing was submitted: try again, and tell the "
+                "gateway's operator if it stays so"
             ) from error
         signed = SignedTransaction(data, signature, transaction_digest(data))
         try:
@@ -223,6 +225,13 @@ class Submitter:
             timeout_s=max(0, until_ms - self._now_ms()) / 1000,
             late="the Sui endpoint did not answer before the command's time was up",
         )
+
+
+def _without_signature(error: BotoCoreError | ClientError) -> str:
+    """For the operator: botocore's own text quotes the request."""
+    if isinstance(error, ClientError):
+        return str(refusal_of(error.response))
+    return f"KMS cannot be reached ({type(error).__name__})"
 
 
 def _check(outcome: ExecutionOutcome) -> None:

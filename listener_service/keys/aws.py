@@ -12,7 +12,13 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 
 from k3s_daas.errors import ConfigurationError
 from k3s_daas.sui.kms import KmsSigner
-from listener_service.keys.errors import KeyServiceAwayError, KeyUnusableError, SignatureMissingError
+from k3s_daas.sui.kms_errors import refusal_of
+from listener_service.keys.errors import (
+    KeyServiceAwayError,
+    KeyServiceRefusesError,
+    KeyUnusableError,
+    SignatureMissingError,
+)
 from listener_service.keys.wrapping import Context
 
 if TYPE_CHECKING:
@@ -20,18 +26,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# What passes by itself; everything else is a wrong name, a missing right or a wrong ciphertext.
-_PASSING = frozenset(
-    (
-        "DependencyTimeoutException",
-        "InternalFailure",
-        "KMSInternalException",
-        "KeyUnavailableException",
-        "RequestTimeout",
-        "ServiceUnavailable",
-        "ThrottlingException",
-    )
-)
+# What Decrypt says of bytes that are not what Encrypt gave for this key and context.
+_ABOUT_THE_CIPHERTEXT = frozenset(("IncorrectKeyException", "InvalidCiphertextException"))
 _CONFIG = Config(
     connect_timeout=2,
     read_timeout=5,
@@ -53,7 +49,7 @@ def open_kms_signer(client: KMSClient, key_id: str) -> RemoteSigner:
     """Raises `KeyServiceAwayError` if KMS is away, `ConfigurationError` if it refuses or has another key."""
     try:
         return RemoteSigner(_asked(lambda: KmsSigner(client, key_id)))
-    except KeyUnusableError as error:
+    except KeyServiceRefusesError as error:
         raise ConfigurationError(f"DAAS_SIGNING_KMS_KEY_ID cannot be used: {error}") from None
 
 
@@ -82,7 +78,7 @@ class RemoteSigner:
     def _signed(self, sign: Callable[[], bytes]) -> bytes:
         try:
             return _asked(sign)
-        except (KeyServiceAwayError, KeyUnusableError) as error:
+        except KeyServiceAwayError as error:
             raise SignatureMissingError(f"KMS did not sign: {error}") from None
 
 
@@ -115,13 +111,14 @@ def _asked(call: Callable[[], T]) -> T:
     try:
         return call()
     except ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if code in _PASSING or status >= 500:
-            raise KeyServiceAwayError(f"KMS answered {code}") from None
-        raise KeyUnusableError(f"KMS answered {code}") from None
+        refusal = refusal_of(error.response)
+        if refusal.passes:
+            raise KeyServiceAwayError(str(refusal)) from None
+        if refusal.code in _ABOUT_THE_CIPHERTEXT:
+            raise KeyUnusableError(f"KMS answered {refusal.code}") from None
+        raise KeyServiceRefusesError(str(refusal)) from None
     except NoCredentialsError:
         # Those of a pod or an instance come and go.
-        raise KeyServiceAwayError("there are no AWS credentials") from None
+        raise KeyServiceAwayError("there are no AWS credentials: give this process some") from None
     except BotoCoreError as error:
         raise KeyServiceAwayError(f"KMS cannot be reached ({type(error).__name__})") from None

@@ -3,7 +3,8 @@
 ::
 
     DaasError
-    ├── KeyServiceAwayError     the key service did not answer: it may later
+    ├── KeyServiceAwayError     the key service gave no usable answer: it may later
+    │   └── KeyServiceRefusesError  … when a person has changed a right, credentials, a setting or a key
     ├── KeyUnusableError        a wrapped key does not open here, and never will as things are
     └── LedgerUnavailableError
         └── SignatureMissingError   the key service did not sign: the transaction was not sent
@@ -18,8 +19,12 @@ class KeyServiceAwayError(DaasError):
     """The key service gave no usable answer. Nothing is known about the key."""
 
 
+class KeyServiceRefusesError(KeyServiceAwayError):
+    """The key service says no until a person has done what the message says. The key itself is as it was."""
+
+
 class KeyUnusableError(DaasError):
-    """A wrapped key cannot be opened: another wrapping key, a missing right, another place, or altered."""
+    """A wrapped key cannot be opened: another wrapping key, another place, or altered."""
 
 
 class SignatureMissingError(LedgerUnavailableError):

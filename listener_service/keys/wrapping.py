@@ -19,7 +19,7 @@ class KeyWrapping(Protocol):
 
     1. `unwrap` gives back what `wrap` was given only for the same context; it raises `KeyUnusableError` for
        another one, another wrapping key, or altered bytes.
-    2. Both raise `KeyServiceAwayError` if nothing is known yet.
+    2. Both raise `KeyServiceAwayError` if nothing is known yet; `wrap` raises nothing else.
     3. Neither says anything about the secret in an exception.
     """
 

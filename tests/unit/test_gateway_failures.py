@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, NoReturn
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ReadTimeoutError
 from chalicelib import command_answer
 from chalicelib.errors import RequestStoreUnavailableError
 from chalicelib.request_store import NewRequest, RequestRecord, RequestState, RequestStore, Reservation
@@ -150,23 +150,52 @@ def test_a_quick_answer_spares_the_record_a_write(make: MakeWorld) -> None:
     assert not any("record-not-updated" in line for line in world.logged)
 
 
-class DeafSigner:
-    """A signing service that cannot be reached."""
+class RefusingSigner:
+    """A key in a signing service that does not sign."""
 
-    def __init__(self, signer: TransactionSigner) -> None:
+    def __init__(self, signer: TransactionSigner, error: Exception) -> None:
         self.address = signer.address
         self.public_key = signer.public_key
+        self.error = error
 
     def sign(self, transaction: bytes) -> bytes:
-        raise EndpointConnectionError(endpoint_url="https://kms.example")
+        raise self.error
+
+    def sign_personal_message(self, message: bytes) -> bytes:
+        raise self.error
 
 
-def test_without_a_signature_nothing_is_submitted(make: MakeWorld) -> None:
-    world = make(wrap_signer=DeafSigner)
+def kms_error(code: str, status: int = 400) -> ClientError:
+    reply = {
+        "Error": {"Code": code, "Message": "arn:kms.example"},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+    }
+    return ClientError(reply, "Sign")  # type: ignore[arg-type] # the fields that count
+
+
+@pytest.mark.parametrize(
+    ("error", "logged"),
+    [
+        (EndpointConnectionError(endpoint_url="https://kms.example"), "cannot be reached (Endpoint"),
+        (ReadTimeoutError(endpoint_url="https://kms.example"), "cannot be reached (ReadTimeout"),
+        (NoCredentialsError(), "cannot be reached (NoCredentials"),
+        (kms_error("ThrottlingException"), "KMS answered ThrottlingException"),
+        (kms_error("KMSInternalException", 500), "KMS answered KMSInternalException"),
+        (kms_error("AccessDeniedException"), "AccessDeniedException: allow the AWS role of this process"),
+        (kms_error("ExpiredTokenException"), "ExpiredTokenException: renew the AWS credentials"),
+    ],
+)
+def test_without_a_signature_nothing_is_submitted(make: MakeWorld, error: Exception, logged: str) -> None:
+    world = make(wrap_signer=lambda signer: RefusingSigner(signer, error))
     reply = world.send(PODS)
-    assert status(reply)["code"] == 503
-    assert b"kms.example" not in reply.body
+    parsed = status(reply)
+    assert (parsed["code"], parsed["reason"]) == (503, "ServiceUnavailable")
+    assert "nothing was submitted" in parsed["message"]
+    assert header(reply, "Retry-After") == "1"
     assert world.chain.executed == []
+    [line] = [json.loads(line) for line in world.logged if "not-signed" in line]
+    assert logged in line["reason"]
+    assert not any("kms.example" in text for text in (*world.logged, reply.body.decode()))
 
 
 def late(world: World, late_ms: int) -> HttpReply:

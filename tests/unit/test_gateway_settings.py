@@ -8,7 +8,8 @@ from pathlib import Path
 
 import boto3
 import pytest
-from chalicelib.errors import NotConfiguredError
+from botocore.exceptions import ClientError
+from chalicelib.errors import NotConfiguredError, SigningUnavailableError
 from chalicelib.refusals import log_to_file
 from chalicelib.runtime import GatewayHolder, build_gateway
 from chalicelib.settings import settings_from_environment
@@ -154,8 +155,27 @@ def test_an_executor_that_is_not_pinned_is_refused(tmp_path: Path, kms_key: tupl
 def test_a_kms_key_that_does_not_exist_is_refused(tmp_path: Path, kms_key: tuple[str, KmsSigner]) -> None:
     executor = FileSigner(Ed25519PrivateKey.generate())
     roots = roots_file(tmp_path / "roots.json", kms_key[1], executor)
-    with pytest.raises(ConfigurationError, match="DAAS_KMS_KEY_ID"):
+    with pytest.raises(ConfigurationError, match=r"DAAS_KMS_KEY_ID: .*NotFoundException: name a key"):
         build_gateway(settings_from_environment(environment(roots, "absent", executor.address)))
+
+
+@pytest.mark.parametrize("asked", ["KmsSigner", "ParkingKeys.from_kms"])
+def test_a_kms_that_throttles_is_asked_again_by_the_next_request(
+    tmp_path: Path, kms_key: tuple[str, KmsSigner], monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    """Many functions start at once when many callers come."""
+    executor = FileSigner(Ed25519PrivateKey.generate())
+    roots = roots_file(tmp_path / "roots.json", kms_key[1], executor)
+    holder = GatewayHolder(environment(roots, kms_key[0], executor.address))
+
+    def throttled(*_: object) -> None:
+        raise ClientError({"Error": {"Code": "ThrottlingException"}}, "GetPublicKey")
+
+    with monkeypatch.context() as busy:
+        busy.setattr(f"chalicelib.runtime.{asked}", throttled)
+        with pytest.raises(SigningUnavailableError, match=r"ThrottlingException\): try again"):
+            holder.gateway()
+    assert holder.gateway()
 
 
 def test_a_parking_key_that_computes_no_mac_is_refused(

@@ -11,7 +11,7 @@ import pytest
 
 from k3s_daas.errors import ConfigurationError, LedgerUnavailableError, MoveAbortError
 from k3s_daas.sealing import SealingPrivateKey
-from listener_service.keys.errors import KeyServiceAwayError
+from listener_service.keys.errors import KeyServiceAwayError, KeyServiceRefusesError
 from listener_service.keys.generations import (
     MAX_GENERATIONS,
     SEALED_LATE_MS,
@@ -208,14 +208,15 @@ async def test_whoever_dies_in_between_is_succeeded_without_loss(first_key: bool
     assert died >= (2 if reply_lost else 6)
 
 
-async def test_a_key_service_that_is_away_at_a_rotation_leaves_the_present_key(
-    caplog: pytest.LogCaptureFixture,
+@pytest.mark.parametrize("error", [KeyServiceAwayError, KeyServiceRefusesError])
+async def test_a_key_service_that_is_away_or_refuses_at_a_rotation_leaves_the_present_key(
+    caplog: pytest.LogCaptureFixture, error: type[KeyServiceAwayError]
 ) -> None:
     rig = Rig()
     rotation = await rig.led()
     [old] = rig.key_ids
     rig.later(2 * DAY_S)
-    rig.faults.before = failing("wrap", KeyServiceAwayError("KMS cannot be reached"))
+    rig.faults.before = failing("wrap", error("KMS says why not"))
     await rig.step(rotation)
     await rig.step(rotation)
     assert (rig.key_ids, rig.chain.announced.key_id, rig.opens(rotation)) == ([old], old, {old})
@@ -225,9 +226,11 @@ async def test_a_key_service_that_is_away_at_a_rotation_leaves_the_present_key(
     assert rig.chain.announced.number == 2
 
 
-async def test_a_key_service_that_is_away_at_the_start_is_waited_for(
-    caplog: pytest.LogCaptureFixture,
+@pytest.mark.parametrize("error", [KeyServiceAwayError, KeyServiceRefusesError])
+async def test_a_key_service_that_is_away_or_refuses_at_the_start_is_waited_for(
+    caplog: pytest.LogCaptureFixture, error: type[KeyServiceAwayError]
 ) -> None:
+    """A restart would change nothing, and to tell somebody to remove the key would lose it."""
     rig = Rig()
     await rig.led()
     attempts: list[str] = []
@@ -236,7 +239,7 @@ async def test_a_key_service_that_is_away_at_the_start_is_waited_for(
         if call == "unwrap":
             attempts.append(call)
             if len(attempts) < 4:
-                raise KeyServiceAwayError("KMS cannot be reached")
+                raise error("KMS says why not")
 
     rig.faults.before = away_at_first
     rotation = await rig.led()

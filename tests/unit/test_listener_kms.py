@@ -14,7 +14,12 @@ from infra.local.aws import create_signing_key, create_wrapping_key
 from k3s_daas.errors import ConfigurationError, LedgerUnavailableError
 from k3s_daas.sui.signers import verify_personal_message, verify_signature
 from listener_service.keys.aws import KmsWrapping, kms_client, open_kms_signer
-from listener_service.keys.errors import KeyServiceAwayError, KeyUnusableError
+from listener_service.keys.errors import (
+    KeyServiceAwayError,
+    KeyServiceRefusesError,
+    KeyUnusableError,
+    SignatureMissingError,
+)
 from listener_service.keys.opening import open_keys
 from listener_service.keys.settings import KeySettings
 
@@ -73,8 +78,11 @@ async def test_a_wrapped_key_opens_with_its_context_only(client: KMSClient) -> N
         (EndpointConnectionError(endpoint_url="https://secret words"), KeyServiceAwayError),
         (NoCredentialsError(), KeyServiceAwayError),
         (refused("InvalidCiphertextException"), KeyUnusableError),
-        (refused("AccessDeniedException"), KeyUnusableError),
-        (refused("DisabledException"), KeyUnusableError),
+        (refused("IncorrectKeyException"), KeyUnusableError),
+        (refused("AccessDeniedException"), KeyServiceRefusesError),
+        (refused("DisabledException"), KeyServiceRefusesError),
+        (refused("ExpiredTokenException"), KeyServiceRefusesError),
+        (refused("NeverHeardOf"), KeyServiceRefusesError),
     ],
 )
 async def test_what_passes_by_itself_is_told_from_what_needs_a_person(
@@ -83,8 +91,31 @@ async def test_what_passes_by_itself_is_told_from_what_needs_a_person(
     client: Any = Failing(error)
     with pytest.raises(expected) as caught:
         await KmsWrapping(client, "key").unwrap(b"wrapped", CONTEXT)
+    assert type(caught.value) is expected
     assert "secret words" not in str(caught.value)
     assert caught.value.__cause__ is None
+    if expected is not KeyUnusableError:
+        with pytest.raises(expected):
+            await KmsWrapping(client, "key").wrap(b"secret", CONTEXT)
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        ("AccessDeniedException", "allow the AWS role"),
+        ("ExpiredTokenException", "renew the AWS credentials"),
+        ("DisabledException", "enable that key"),
+        ("NotFoundException", "name a key"),
+    ],
+)
+def test_a_signature_that_kms_refuses_is_no_defect_and_says_what_to_do(
+    client: KMSClient, code: str, remedy: str
+) -> None:
+    signer = open_kms_signer(client, create_signing_key(client))
+    inner: Any = signer._signer  # its client is what fails
+    inner._client = Failing(refused(code))
+    with pytest.raises(SignatureMissingError, match=f"KMS did not sign: KMS answered {code}: {remedy}"):
+        signer.sign(b"transaction")
 
 
 def test_the_signing_key_signs_and_its_absence_is_like_the_chains(client: KMSClient) -> None:
@@ -98,10 +129,12 @@ def test_the_signing_key_signs_and_its_absence_is_like_the_chains(client: KMSCli
             sign(b"transaction")
 
 
-@pytest.mark.parametrize("error", [refused("NotFoundException"), refused("AccessDeniedException")])
-def test_a_signing_key_that_kms_refuses_is_a_sentence(error: Exception) -> None:
-    client: Any = Failing(error)
-    with pytest.raises(ConfigurationError, match="DAAS_SIGNING_KMS_KEY_ID"):
+@pytest.mark.parametrize("code", ["NotFoundException", "AccessDeniedException"])
+def test_a_signing_key_that_kms_refuses_is_a_sentence(code: str) -> None:
+    client: Any = Failing(refused(code))
+    with pytest.raises(
+        ConfigurationError, match=f"DAAS_SIGNING_KMS_KEY_ID cannot be used: KMS answered {code}: "
+    ):
         open_kms_signer(client, "key")
 
 
