@@ -34,7 +34,8 @@ class ScheduledDuties:
     def sweep(self) -> Sweep:
         """Go on with what functions that died have left. See `sweeper`."""
         swept = self._sweeper.sweep()
-        self._metrics.emit([Sample({"SweptRecords": swept.moved, "SweepFailures": swept.failed})])
+        failures = swept.failed + swept.broken_off
+        self._metrics.emit([Sample({"SweptRecords": swept.moved, "SweepFailures": failures})])
         return swept
 
     def reclaim(self) -> Reclaimed:

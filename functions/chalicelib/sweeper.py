@@ -2,8 +2,8 @@
 
 A Lambda can die between any two steps, and nothing tells its record so. On a schedule, the records of the
 last minutes are read by key (a record's partition is the minute of its request id: no scan, no index), and
-those without a final state go on (a minute that is long over and without any is not read again: no record
-can join it, and a final state is never left):
+those without a final state go on, the newest first: what may still be sent has the least time (a minute that
+is long over and without any is not read again: no record can join it, and a final state is never left):
 
     reserved    `start_by` over                  expired: nothing was ever sent
     signed      a while old, before `start_by`   the same bytes are sent once more
@@ -18,8 +18,9 @@ carries the fence that was read, and bytes sent twice are executed once.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 from chalicelib.errors import FenceLostError, GatewayUnavailableError
 from chalicelib.fate import LAG_MS, Fate, Verdict, find_fate
@@ -36,17 +37,21 @@ MINUTE_MS = 60_000
 # A function that lives has sent its bytes by then.
 RESEND_AFTER_MS = 5_000
 LOOK_S = 5.0
+# Lambda ends a function after 28 s; what is under way by then still ends.
+RUN_S = 15.0
 # No function puts a record into a minute that is over by this: Lambda ended it long ago.
 SETTLED_AFTER_MS = 2 * MINUTE_MS
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What one run found: records without a final state, and how many of them moved on."""
+    """What one run found: records without a final state, how many of them moved on, and how many could not
+    be looked up. With `broken_off` it did not come to all: time was over."""
 
-    found: int
-    moved: int
-    failed: int
+    found: int = 0
+    moved: int = 0
+    failed: int = 0
+    broken_off: bool = False
 
 
 class Sweeper:
@@ -63,6 +68,7 @@ class Sweeper:
         deadlines: DeadlineSettings,
         now_ms: Callable[[], int],
         log: Log,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._ledger = ledger
@@ -72,6 +78,7 @@ class Sweeper:
         self._deadlines = deadlines
         self._now_ms = now_ms
         self._log = log
+        self._monotonic = monotonic
         self._closed_minutes: set[int] = set()
 
     def sweep(self) -> Sweep:
@@ -79,29 +86,38 @@ class Sweeper:
 
         Raises RequestStoreUnavailableError if the records cannot be read: the next run finds them.
         """
+        end_s = self._monotonic() + RUN_S
         now_ms = self._now_ms()
         open_ms = self._deadlines.finish_within_ms + self._deadlines.answer_after_finish_ms + 2 * MINUTE_MS
-        found = moved = failed = 0
         minutes = range((now_ms - open_ms) // MINUTE_MS, now_ms // MINUTE_MS + 1)
         self._closed_minutes.intersection_update(minutes)
-        for minute in minutes:
+        swept = Sweep()
+        for minute in reversed(minutes):
             if minute in self._closed_minutes:
                 continue
             records = list(self._store.unfinished(minute))
             if not records and (minute + 1) * MINUTE_MS + SETTLED_AFTER_MS <= now_ms:
                 self._closed_minutes.add(minute)
             for record in records:
-                found += 1
-                try:
-                    moved += self._go_on(record)
-                except FenceLostError:
-                    # Its function lives, or another run was quicker.
-                    continue
-                except (LedgerError, GatewayUnavailableError):
-                    failed += 1
-        if found:
-            self._log(json.dumps({"event": "sweep", "found": found, "moved": moved, "failed": failed}))
-        return Sweep(found, moved, failed)
+                if self._monotonic() > end_s:
+                    return self._told(replace(swept, broken_off=True))
+                swept = self._counted(swept, record)
+        return self._told(swept)
+
+    def _told(self, swept: Sweep) -> Sweep:
+        if swept.found or swept.broken_off:
+            self._log(json.dumps({"event": "sweep", **asdict(swept)}))
+        return swept
+
+    def _counted(self, swept: Sweep, record: RequestRecord) -> Sweep:
+        found = swept.found + 1
+        try:
+            return replace(swept, found=found, moved=swept.moved + self._go_on(record))
+        except FenceLostError:
+            # Its function lives, or another run was quicker.
+            return replace(swept, found=found)
+        except (LedgerError, GatewayUnavailableError):
+            return replace(swept, found=found, failed=swept.failed + 1)
 
     def _go_on(self, record: RequestRecord) -> bool:
         now_ms, request = self._now_ms(), record.request

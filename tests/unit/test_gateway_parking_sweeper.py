@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import pytest
 from chalicelib.request_store import RequestRecord, RequestState
+from chalicelib.sweeper import RUN_S
 from moto import mock_aws
 
 from infra.local.gateway.messages import HttpReply
@@ -492,6 +495,20 @@ def test_a_chain_that_is_away_is_left_to_the_next_run(stage: Stage) -> None:
     assert stage.record().state is RequestState.ANSWERED
 
 
+def test_a_run_ends_before_its_function_does(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert stage.send().status == 503
+    stage.answer()
+    with monkeypatch.context() as slow:
+        slow.setattr(stage.world.gateway._scheduled._sweeper, "_monotonic", count(0, RUN_S + 1).__next__)
+        stage.after(400)
+    assert stage.record().state is RequestState.PARKED
+    assert json.loads(stage.world.logged[-1])["broken_off"]
+    assert json.loads(stage.world.metrics[-1])["SweepFailures"] == [1]
+    stage.after(400)
+    assert stage.record().state is RequestState.ANSWERED
+    assert json.loads(stage.world.metrics[-1])["SweepFailures"] == [0]
+
+
 def test_a_failed_run_does_not_end_the_schedule(capfd: pytest.CaptureFixture[str]) -> None:
     runs = threading.Semaphore(0)
 
@@ -518,6 +535,7 @@ def test_a_minute_that_is_long_over_and_has_nothing_open_is_not_read_again(stage
     stage.world.store.unfinished = counted  # type: ignore[method-assign] # a test double
     stage.world.gateway.sweep()
     first, present = len(read), max(read)
+    assert read == sorted(read, reverse=True), "what may still be sent has the least time"
     read.clear()
     stage.world.gateway.sweep()
     assert first > 10
