@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -143,10 +143,18 @@ class Commands:
         deletes = [one for one in self.sent if one.wanted.method == "DELETE"]
         run = [sum(runs[one.asked.request_id] for one in kind) for kind in (creates, deletes)]
         expected = len(self._prepared) + run[0] - run[1]
-        names = [one["metadata"]["name"] for one in self._chain.cluster.store.objects(("", "configmaps"))]
-        found = len([name for name in names if name.startswith(f"{self.name}-")])
-        if found != expected:
-            tally.violated(f"{found} objects are there, and {expected} should be")
+        found = [
+            one
+            for one in self._chain.cluster.store.objects(("", "configmaps"))
+            if one["metadata"]["name"].startswith(f"{self.name}-")
+        ]
+        if len(found) != expected:
+            tally.violated(f"{len(found)} objects are there, and {expected} should be")
+        made: dict[str, list[str]] = defaultdict(list)
+        for one in found:
+            made[one.get("data", {}).get("made-by")].append(one["metadata"]["name"])
+        for sent in creates:
+            _judge_made(sent, made[json.loads(sent.wanted.body)["data"]["made-by"]], runs, tally)
 
     def _map(self, **metadata: str) -> dict[str, Any]:
         return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
@@ -201,6 +209,17 @@ def judge(one: Sent, runs: int, tally: Tally) -> None:
             tally.violated(f"{about} was answered {one.answer.status} ({one.message}), and run")
     else:
         tally.violated(f"{about} was answered {one.answer.status}: {one.message}; it was run {runs} times")
+
+
+def _judge_made(sent: Sent, names: Sequence[str], runs: Mapping[bytes, int], tally: Tally) -> None:
+    """What a create made, by the objects themselves."""
+    asked = sent.asked.request_id
+    if len(names) != runs[asked]:
+        tally.violated(f"{request_id_text(asked)} made {len(names)} objects, and was run {runs[asked]} times")
+    if sent.answer is not None and sent.answer.status == _CREATED:
+        told = json.loads(sent.answer.body)["metadata"]["name"]
+        if told not in names:
+            tally.violated(f"{request_id_text(asked)} is said to have made {told}, which is not there")
 
 
 def executions(chain: Stage) -> Counter[bytes]:

@@ -16,6 +16,7 @@ class Tally:
     fault: str
     commands: int = 0
     kills: int = 0
+    stops: int = 0
     executed_once: int = 0
     unknown: int = 0
     refused: Counter[int] = field(default_factory=Counter)
@@ -44,7 +45,19 @@ class Tally:
         return cls(**values, refused=refused)
 
 
-_COLUMNS = ("fault", "commands", "kills", "executed once", "unknown", "refused", "lost", "doubled", "s", "")
+_COLUMNS = (
+    "fault",
+    "commands",
+    "kills",
+    "stops",
+    "executed once",
+    "unknown",
+    "refused",
+    "lost",
+    "doubled",
+    "s",
+    "",
+)
 
 
 def table(tallies: Sequence[Tally]) -> list[str]:
@@ -63,15 +76,12 @@ def table(tallies: Sequence[Tally]) -> list[str]:
 def _row(one: Tally) -> tuple[str, ...]:
     refused = " ".join(f"{status}:{count}" for status, count in sorted(one.refused.items()))
     told = [*one.notes, *([f"{len(one.violations)} VIOLATIONS"] if one.violations else [])]
+    counted = (one.commands, one.kills, one.stops, one.executed_once, one.unknown)
     return (
         one.fault,
-        str(one.commands),
-        str(one.kills),
-        str(one.executed_once),
-        str(one.unknown),
+        *("-" if not one.commands else str(number) for number in counted),
         refused or "-",
-        str(one.lost),
-        str(one.doubled),
+        *("-" if not one.commands else str(number) for number in (one.lost, one.doubled)),
         f"{one.seconds:.0f}",
         ", ".join(told),
     )

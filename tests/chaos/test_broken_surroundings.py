@@ -25,6 +25,7 @@ from tests.integration.listener_stage import Stage, stage
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(scaled(240, 600))]
 
+SOURCES = ("grpc", "websocket")
 SECONDS = scaled(4, 60)
 PER_SECOND = 3
 # Shorter than the absence, so that some commands are too late when it is over.
@@ -40,7 +41,7 @@ LARGE_BYTES = 150_000
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def chain(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
-    async with stage(tmp_path_factory.mktemp("broken")) as made:
+    async with stage(tmp_path_factory.mktemp("broken"), jsonrpc_ports=1) as made:
         yield made
 
 
@@ -49,8 +50,9 @@ async def under(
     name: str,
     tally: Tally,
     fault: Coroutine[Any, Any, None],
+    settings: dict[str, str],
+    *,
     start_within_ms: int = START_WITHIN_MS,
-    **settings: str,
 ) -> None:
     """Sends commands before the fault and while it lasts, and some afterwards."""
     count = (SECONDS + 2) * PER_SECOND
@@ -79,22 +81,31 @@ async def at_work(commands: Commands, fault: Coroutine[Any, Any, None]) -> None:
     await fault
 
 
-async def test_the_event_stream_is_cut_all_the_time(chain: Stage) -> None:
-    with tallied("3 stream cut every 200 ms") as tally:
-        await under(chain, "cut", tally, cuts(chain), start_within_ms=20_000)
+@pytest.mark.parametrize("source", SOURCES)
+async def test_the_event_stream_is_cut_all_the_time(source: str, chain: Stage) -> None:
+    with tallied(f"3 stream cut every 200 ms, events by {source}") as tally:
+        settings = chain.event_source(source)
+        await under(chain, f"cut-{source}", tally, cuts(chain), settings, start_within_ms=20_000)
         assert tally.executed_once > AFTERWARDS, "between two cuts there is time for something"
 
 
 async def cuts(chain: Stage) -> None:
     """Every connection to the fullnode, the stream's among them."""
     for _ in range(round(SECONDS / CUT_EVERY_S)):
-        chain.listeners_port.drop_connections()
+        for port in chain.listeners_ports:
+            port.drop_connections()
         await asyncio.sleep(CUT_EVERY_S)
 
 
-async def test_the_fullnode_is_away(chain: Stage) -> None:
-    with tallied(f"3 fullnode away {SECONDS} s") as tally:
-        await under(chain, "fullnode", tally, chain.listeners_port.restart(SECONDS * 1000))
+@pytest.mark.parametrize("source", SOURCES)
+async def test_the_fullnode_is_away(source: str, chain: Stage) -> None:
+    with tallied(f"3 fullnode away {SECONDS} s, events by {source}") as tally:
+        await under(chain, f"node-{source}", tally, no_fullnode(chain), chain.event_source(source))
+
+
+async def no_fullnode(chain: Stage) -> None:
+    """Whatever it speaks."""
+    await asyncio.gather(*(port.restart(SECONDS * 1000) for port in chain.listeners_ports))
 
 
 async def test_the_api_server_is_away(chain: Stage, tmp_path: Path) -> None:
@@ -105,9 +116,8 @@ async def test_the_api_server_is_away(chain: Stage, tmp_path: Path) -> None:
             kubeconfig = tmp_path / "kubeconfig"
             kubeconfig.touch(mode=0o600)
             kubeconfig.write_text(text.replace(f":{port}", f":{proxy.port}"))
-            await under(
-                chain, "api", tally, absence(proxy), KUBECONFIG=str(kubeconfig), DAAS_LEASE_SECONDS="2"
-            )
+            settings = {"KUBECONFIG": str(kubeconfig), "DAAS_LEASE_SECONDS": "2"}
+            await under(chain, "api", tally, absence(proxy), settings)
 
 
 async def absence(proxy: TcpProxy) -> None:

@@ -132,7 +132,7 @@ def config_map(name: str) -> bytes:
 
 async def test_leases_made_and_deleted_beforehand(chain: Stage, tenant: Client) -> None:
     """He sees the request on chain before the listener does: no listener runs yet."""
-    asked = await chain.submit("POST", CONFIG_MAPS, body=config_map("contested"))
+    asked = await chain.submit("POST", CONFIG_MAPS, body=config_map("contested"), start_within_ms=60_000)
     name = claim_of(asked, HIS)["metadata"]["name"]
     own, listeners = LEASES.format(HIS), LEASES.format(LISTENER_NAMESPACE)
 

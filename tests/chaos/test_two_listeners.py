@@ -12,7 +12,8 @@ import os
 import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
+from time import monotonic
 
 import pytest
 import pytest_asyncio
@@ -25,6 +26,11 @@ from tests.chaos.tally import Tally
 from tests.integration.listener_stage import Process, Stage, stage
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+
+
+Stopped = Callable[[Stage, Process], AbstractContextManager[None]]
+# Until `start_by`, in ms: time enough to take over, and to go on before it has passed as well.
+SOON, LATER = 5_000, 10_000
 
 
 @pytest.fixture(params=range(scaled(1, 10)), autouse=True)
@@ -46,7 +52,7 @@ def tally() -> Iterator[Tally]:
 
 @pytest.fixture
 def told(chain: Stage, tally: Tally) -> Iterator[Told]:
-    made = Told(chain)
+    made = Told(chain, tally)
     yield made
     before = len(tally.violations)
     runs = executions(chain)
@@ -58,8 +64,9 @@ def told(chain: Stage, tally: Tally) -> Iterator[Told]:
 class Told:
     """Sends commands, each of which is judged when the test is over."""
 
-    def __init__(self, chain: Stage) -> None:
+    def __init__(self, chain: Stage, tally: Tally) -> None:
         self.sent: list[Sent] = []
+        self.tally = tally
         self._chain = chain
 
     async def send(self, wanted: Wanted, *, start_within_ms: int = 20_000) -> Sent:
@@ -108,8 +115,9 @@ async def until(process: Process, wanted: str) -> None:
 
 
 @contextmanager
-def continued_at_last(process: Process) -> Iterator[None]:
+def continued_at_last(process: Process, told: Told) -> Iterator[None]:
     """Nothing ends a stopped process in order."""
+    told.tally.stops += 1
     try:
         yield
     finally:
@@ -151,9 +159,7 @@ def at_claim(chain: Stage, number: int, act: Callable[[], None]) -> Iterator[Non
         forget()
 
 
-async def test_the_leader_is_killed_in_the_middle_of_commands(
-    chain: Stage, pair: Pair, told: Told, tally: Tally
-) -> None:
+async def test_the_leader_is_killed_in_the_middle_of_commands(chain: Stage, pair: Pair, told: Told) -> None:
     first, second = await pair.settled()
     prefix = f"kill-{secrets.token_hex(4)}"
     with at_claim(chain, 5, lambda: os.kill(first.pid, signal.SIGKILL)):
@@ -165,7 +171,7 @@ async def test_the_leader_is_killed_in_the_middle_of_commands(
             for n in range(12)
         ]
         await until(second, LEADS)
-    tally.kills += 1
+    told.tally.kills += 1
     statuses = await asyncio.gather(*map(told.answer, sent))
     assert set(statuses) <= {201, 500, 504}
     assert statuses.count(201) >= 4, "those before the fifth claim"
@@ -174,23 +180,60 @@ async def test_the_leader_is_killed_in_the_middle_of_commands(
     assert statuses.count(201) <= made <= statuses.count(201) + statuses.count(500)
 
 
-async def test_a_leader_stopped_before_the_claim_runs_nothing_when_it_goes_on(pair: Pair, told: Told) -> None:
+@contextmanager
+def stopped_before_it_hears(chain: Stage, process: Process) -> Iterator[None]:
+    process.send(signal.SIGSTOP)
+    yield
+
+
+@contextmanager
+def stopped_before_it_claims(chain: Stage, process: Process) -> Iterator[None]:
+    """It has read the event, and has asked for the transaction: what it needs to go on waits for it."""
+    stopped: list[int] = []
+
+    def stop(_: object) -> None:
+        if not stopped:
+            stopped.append(process.pid)
+            process.send(signal.SIGSTOP)
+
+    chain.listeners_port.misbehave({"forge": {"transaction": stop}})
+    try:
+        yield
+    finally:
+        chain.listeners_port.reform()
+    assert stopped
+
+
+@pytest.mark.parametrize("start_within_ms", [LATER, SOON], ids=["its lease", "start_by"])
+@pytest.mark.parametrize("stopped", [stopped_before_it_hears, stopped_before_it_claims])
+async def test_a_leader_stopped_before_the_claim_runs_nothing_when_it_goes_on(
+    stopped: Stopped, start_within_ms: int, chain: Stage, pair: Pair, told: Told
+) -> None:
+    """Continued when its lease is over, or `start_by` too."""
     first, second = await pair.settled()
-    with continued_at_last(first):
-        first.send(signal.SIGSTOP)
-        assert await told.ask(create(name="before-claim")) == 201
+    name = f"before-claim-{secrets.token_hex(4)}"
+    with continued_at_last(first, told), stopped(chain, first):
+        one = await told.send(create(name=name), start_within_ms=start_within_ms)
+        start_by_s = monotonic() + start_within_ms / 1000
+        status = await told.answer(one)
         assert state(second) == LEADS
+        ran = chain.runs(one.asked)
+        if start_within_ms == SOON:
+            await asyncio.sleep(start_by_s - monotonic())
+    # On a busy machine the other one may lead too late for the short time.
+    assert (status, ran) == (201, 1) or (start_within_ms, status, ran) == (SOON, 504, 0)
     await until(first, STANDS_BY)
+    assert chain.runs(one.asked) == ran
     # Whoever leads now works on.
-    assert await told.ask(delete("before-claim")) == 200
+    assert await told.ask(create(name=f"{name}-2")) == 201
 
 
 async def test_a_leader_stopped_after_the_claim_and_continued_after_start_by_runs_nothing(
     chain: Stage, pair: Pair, told: Told
 ) -> None:
     first, _ = await pair.settled()
-    with continued_at_last(first), at_claim(chain, 1, lambda: os.kill(first.pid, signal.SIGSTOP)):
-        one = await told.send(create(name="after-claim"), start_within_ms=5_000)
+    with continued_at_last(first, told), at_claim(chain, 1, lambda: first.send(signal.SIGSTOP)):
+        one = await told.send(create(generateName="after-claim-"), start_within_ms=SOON)
         assert await told.answer(one) == 500
     assert "outcome unknown" in one.message
     await until(first, STANDS_BY)
@@ -202,8 +245,8 @@ async def test_a_leader_stopped_after_the_claim_and_continued_after_its_lease_ru
 ) -> None:
     """`start_by` has not passed: it is the lease that stops it."""
     first, second = await pair.settled()
-    with continued_at_last(first), at_claim(chain, 1, lambda: os.kill(first.pid, signal.SIGSTOP)):
-        one = await told.send(create(name="after-lease"), start_within_ms=10_000)
+    with continued_at_last(first, told), at_claim(chain, 1, lambda: first.send(signal.SIGSTOP)):
+        one = await told.send(create(generateName="after-lease-"), start_within_ms=LATER)
         await until(second, LEADS)
     status = await told.answer(one)
     # If it still heard that the claim was its own, it knows that nothing was run.
@@ -214,7 +257,8 @@ async def test_a_leader_stopped_after_the_claim_and_continued_after_its_lease_ru
 
 async def test_sigterm_hands_over(pair: Pair, told: Told) -> None:
     first, second = await pair.settled()
-    assert await told.ask(create(name="handed-over")) == 201
+    name = f"handed-over-{secrets.token_hex(4)}"
+    assert await told.ask(create(name=name)) == 201
     assert await first.end(signal.SIGTERM) == 0
     await until(second, LEADS)
-    assert await told.ask(delete("handed-over")) == 200
+    assert await told.ask(delete(name)) == 200

@@ -82,6 +82,20 @@ class Stage:
         """The port that the listener uses; tests themselves use another one."""
         return self.sui.endpoints[self.sui.grpc_ports[0]]
 
+    @property
+    def listeners_ports(self) -> list[Port]:
+        """The ports of all kinds that listeners use."""
+        return [self.listeners_port, *(self.sui.endpoints[number] for number in self.sui.jsonrpc_ports)]
+
+    def event_source(self, kind: str) -> dict[str, str]:
+        """The settings of a listener that hears events by `kind`; `websocket` needs a port of its own."""
+        if kind == "grpc":
+            return {}
+        return {
+            "DAAS_EVENT_SOURCE": kind,
+            "DAAS_SUI_WEBSOCKET_URL": f"ws://127.0.0.1:{self.sui.jsonrpc_ports[0]}",
+        }
+
     def holder(self, name: str) -> Holder:
         return Holder.load(self.chain.holders[name])
 
@@ -292,10 +306,10 @@ class Process:
 
 
 @asynccontextmanager
-async def stage(directory: Path, *, ports: int = 2) -> AsyncGenerator[Stage, None]:
+async def stage(directory: Path, *, ports: int = 2, jsonrpc_ports: int = 0) -> AsyncGenerator[Stage, None]:
     """Chain, contract, cluster and Kubernetes; fast: 20 ms finality, checkpoints every 20 ms.
 
-    The last port is the set-up's own; the others are for the listener.
+    The last of `ports` is the set-up's own; the others are for the listener.
     """
     keys = directory / "keys"
     keys.mkdir()
@@ -306,7 +320,8 @@ async def stage(directory: Path, *, ports: int = 2) -> AsyncGenerator[Stage, Non
         admin = directory / "admin.kubeconfig"
         entry = {"server": kubernetes.url, "certificate-authority": str(authority.certificate_file)}
         admin.write_text(token_kubeconfig(entry, "admin", ADMIN_TOKEN))
-        async with LocalSui(finality_ms=20, checkpoint_ms=20, ports=ports) as sui:
+        sui = LocalSui(finality_ms=20, checkpoint_ms=20, ports=ports, jsonrpc_ports=jsonrpc_ports)
+        async with sui:
             ledger = GrpcLedger(f"http://127.0.0.1:{sui.grpc_ports[-1]}")
             sealing = SealingPrivateKey.generate()
             services = Services(
