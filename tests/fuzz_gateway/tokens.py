@@ -58,6 +58,11 @@ def _wrong_secret(stack: InstantStack, spec: TokenSpec) -> str:
     return _damaged(stack, TokenSpec("damaged", -1 - spec.place % 32, spec.bits))
 
 
+def _cut(stack: InstantStack, spec: TokenSpec) -> str:
+    token = stack.token()
+    return token[: spec.place % len(token)]
+
+
 def _of_a_stranger(stack: InstantStack, _: TokenSpec) -> str:
     return stack.token(Ed25519PrivateKey.generate())
 
@@ -82,7 +87,7 @@ _MAKERS: dict[str, Maker] = {
     "expired": lambda stack, _: stack.token(now_ms=_now_ms() - HOUR_MS),
     "not-yet": lambda stack, _: stack.token(now_ms=_now_ms() + HOUR_MS),
     "soon-over": lambda stack, _: stack.token(lifetime_ms=2_000),
-    "cut": lambda stack, spec: stack.token()[: spec.place],
+    "cut": _cut,
     "damaged": _damaged,
     "wrong-secret": _wrong_secret,
     "longer": lambda stack, spec: stack.token() + "A" * (spec.place + 1),
