@@ -71,6 +71,7 @@ class Listener:
     clock: ClusterClock
     vitals: Vitals
     standby_keys: StandbyKeys
+    keyring: Keyring
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set, then drains and gives the lead back."""
@@ -88,6 +89,7 @@ class Listener:
         return {
             "watch the chain's tip": partial(watch, self.ledger, self.vitals.chain, self.clock),
             "try to open keys while standing by": self.standby_keys.run,
+            "erase sealing keys in time": partial(self.keyring.erase_in_time, self.clock),
         }
 
     async def close(self) -> None:
@@ -145,12 +147,10 @@ async def assemble(
     try:
         reader = ContractReader(ledger, identity.roots)
         await reader.confirm_chain()
-        cluster = await reader.cluster()
-        _check_cluster(cluster, settings, identity)
+        _check_cluster(await reader.cluster(), settings, identity)
         return _wire(
             settings,
             identity,
-            cluster,
             ledger=ledger,
             clock=clock,
             ready=_Ready(on_ready, identity, vitals),
@@ -164,7 +164,6 @@ async def assemble(
 def _wire(
     settings: ListenerSettings,
     identity: ListenerIdentity,
-    cluster: ClusterState,
     *,
     ledger: Ledger,
     clock: ClusterClock,
@@ -248,7 +247,7 @@ def _wire(
         service = ListenerService(
             term=term,
             source=open_source(
-                _wanted(identity, cluster),
+                _wanted(identity, rotation.longest_answer_ms),
                 ledger,
                 settings.websockets,
                 clock=clock,
@@ -285,7 +284,18 @@ def _wire(
     )
     replica = Replica(leadership, begin, settings.resume_after_checkpoint)
     own_objects = (lead_leases, claim_leases, store)
-    return Listener(replica, ledger, executor, own_objects, blobs, reply_node, clock, vitals, standby_keys)
+    return Listener(
+        replica=replica,
+        ledger=ledger,
+        executor=executor,
+        objects=own_objects,
+        blobs=blobs,
+        reply_node=reply_node,
+        clock=clock,
+        vitals=vitals,
+        standby_keys=standby_keys,
+        keyring=keyring,
+    )
 
 
 def _sealing_keys(keyring: Keyring, clock: ClusterClock) -> SealingKeys:
@@ -306,12 +316,12 @@ def _dissents(ledger: Ledger) -> dict[tuple[str, str], int]:
     }
 
 
-def _wanted(identity: ListenerIdentity, cluster: ClusterState) -> Wanted:
+def _wanted(identity: ListenerIdentity, longest_answer_ms: int) -> Wanted:
     roots = identity.roots
     return Wanted(
         EventFilter((event_type(roots.package_original, API_REQUEST),)),
         roots.chain_id,
-        ReplayPlan(window_ms=cluster.policy.max_answer_ms),
+        ReplayPlan(window_ms=longest_answer_ms),
     )
 
 

@@ -32,7 +32,9 @@ MAX_GENERATIONS = 500
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """`key_id` in hex; times in Unix ms. `longest_answer_ms` was the cluster's when it was superseded."""
+    """`key_id` in hex; times in Unix ms. `longest_answer_ms` is the longest that the cluster allowed while
+    requests were sealed for it: what was admitted before a policy was lowered is still to be answered.
+    """
 
     key_id: str
     number: int
@@ -43,10 +45,12 @@ class Generation:
 
     def may_be_needed(self, now_ms: int, longest_answer_ms: int) -> bool:
         """Whether something that is sealed for it may still have to be answered."""
-        if self.superseded_ms is None:
-            return True
-        longest = max(self.longest_answer_ms, longest_answer_ms)
-        return now_ms <= self.superseded_ms + SEALED_LATE_MS + longest
+        return self.superseded_ms is None or now_ms <= self.needed_until_ms(now_ms, longest_answer_ms)
+
+    def needed_until_ms(self, now_ms: int, longest_answer_ms: int) -> int:
+        """Until when, if it was superseded at the latest now."""
+        superseded_ms = now_ms if self.superseded_ms is None else self.superseded_ms
+        return superseded_ms + SEALED_LATE_MS + max(self.longest_answer_ms, longest_answer_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,7 @@ class Generations:
             return self
         keep = {announced.key_id, *(item.key_id for item in (self.pending(announced),) if item is not None)}
         marked = (
-            _in_use(item) if item.key_id in keep else _superseded(item, now_ms, longest_ms)
+            _in_use(item, longest_ms) if item.key_id in keep else _superseded(item, now_ms, longest_ms)
             for item in self.items
         )
         return Generations(
@@ -94,6 +98,10 @@ class Generations:
                 item for item in marked if item.key_id in keep or item.may_be_needed(earliest_ms, longest_ms)
             )
         )
+
+    def longest_answer_ms(self, allowed_ms: int) -> int:
+        """The longest that anything still open may take, if the cluster now allows `allowed_ms`."""
+        return max([allowed_ms, *(item.longest_answer_ms for item in self.items)])
 
     def with_new(self, generation: Generation) -> Generations:
         """Raises `ConfigurationError` if there are too many."""
@@ -105,13 +113,14 @@ class Generations:
         return Generations((*self.items, generation))
 
 
-def _in_use(item: Generation) -> Generation:
-    return item if item.superseded_ms is None else replace(item, superseded_ms=None, longest_answer_ms=0)
+def _in_use(item: Generation, longest_ms: int) -> Generation:
+    return replace(item, superseded_ms=None, longest_answer_ms=max(item.longest_answer_ms, longest_ms))
 
 
 def _superseded(item: Generation, now_ms: int, longest_ms: int) -> Generation:
     if item.superseded_ms is not None:
         return item
+    longest_ms = max(item.longest_answer_ms, longest_ms)
     return replace(item, superseded_ms=now_ms, longest_answer_ms=longest_ms)
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from k3s_daas.errors import ConfigurationError, DaasError, LedgerError
 from k3s_daas.sealing import SealingPrivateKey
@@ -24,7 +24,7 @@ from listener_service.backoff import Backoff
 from listener_service.clock import BoundedClock
 from listener_service.keys.announcer import Announcer, OnChain
 from listener_service.keys.errors import KeyServiceAwayError
-from listener_service.keys.generations import Generation
+from listener_service.keys.generations import Generation, Generations
 from listener_service.keys.keyring import Keyring
 from listener_service.keys.secret import GenerationStore, Kept
 from listener_service.keys.standby import place_of
@@ -54,6 +54,10 @@ class KeyRotation:
     owner: Mapping[str, str]
     period_s: int
     keyring: Keyring = field(default_factory=Keyring)
+    longest_answer_ms: int = 0
+    """The longest that a command which is still open may take to its `answer_by`, whatever the policy was
+    when it was accepted; known once `prepare` has returned."""
+    _generations: Generations = field(default_factory=Generations)
     _in_force: str | None = None
     _announced: set[tuple[str, int]] = field(default_factory=set)
     _unusable: set[str] = field(default_factory=set)
@@ -86,6 +90,8 @@ class KeyRotation:
             await self.clock.sleep(min(_STEP_EVERY_S, self.period_s / _STEPS_PER_PERIOD))
             try:
                 self.term.confirm()
+                # Though chain or Secret may be away: while we lead, nobody else supersedes a key.
+                self._limit_lives(self._generations)
                 await self._step()
             except NotLeadingError:
                 return
@@ -118,6 +124,8 @@ class KeyRotation:
         """Chain and Secret, with all keys of it open as far as that is possible."""
         chain = await self.announcer.look()
         kept = await self.store.read()
+        self.longest_answer_ms = kept.generations.longest_answer_ms(chain.longest_answer_ms)
+        self._limit_lives(kept.generations)
         current = kept.generations.in_force(chain.announced)
         if current is None or not self.keyring.holds(bytes.fromhex(current.key_id)):
             self._in_force = self.keyring.in_force = None
@@ -165,7 +173,21 @@ class KeyRotation:
                 f"what the Secret holds as the sealing key {generation.key_id} is another key: remove its "
                 "entry, and a new key is made"
             )
-        self.keyring.add(key)
+        self.keyring.add(key, self._lives_until_s(generation))
+
+    def _limit_lives(self, generations: Generations) -> None:
+        """Until when this process keeps what is open, should it hear nothing more: whoever leads then may
+        supersede a key at once, and erases it in its time."""
+        self._generations = generations
+        for generation in generations.items:
+            key_id = bytes.fromhex(generation.key_id)
+            if self.keyring.holds(key_id):
+                self.keyring.limit(key_id, self._lives_until_s(generation))
+
+    def _lives_until_s(self, generation: Generation) -> float:
+        now_ms = self.clock.earliest_ms()
+        left_ms = generation.needed_until_ms(now_ms, self.longest_answer_ms) - now_ms
+        return self.keyring.boot_s() + left_ms / 1000
 
     async def _tidy(self, chain: OnChain, kept: Kept) -> Kept:
         tidied = kept.generations.tidied(
@@ -181,6 +203,7 @@ class KeyRotation:
         erased = [item.key_id for item in kept.generations.items if item.key_id not in kept_ids]
         stored = await self.store.replace(kept, tidied)
         self.keyring.keep_only(bytes.fromhex(key_id) for key_id in kept_ids)
+        self._limit_lives(stored.generations)
         if erased:
             _log.info("sealing keys erased", extra={"keys": erased})
         return stored
@@ -194,10 +217,13 @@ class KeyRotation:
         """A new generation, written down and opened again from what was written."""
         key = SealingPrivateKey.generate()
         made = Generation(
-            key.public_key.key_id.hex(), chain.announced.number + 1, self.clock.now_ms(), wrapped=b""
+            key.public_key.key_id.hex(),
+            chain.announced.number + 1,
+            self.clock.now_ms(),
+            wrapped=b"",
+            longest_answer_ms=chain.longest_answer_ms,
         )
-        wrapped = await self.wrapping.wrap(key.private_bytes(), self._context(made))
-        made = Generation(made.key_id, made.number, made.created_ms, wrapped)
+        made = replace(made, wrapped=await self.wrapping.wrap(key.private_bytes(), self._context(made)))
         self.term.confirm()
         stored = await self.store.replace(kept, kept.generations.with_new(made), answered=True)
         _log.info("sealing key made", extra=_which(made))

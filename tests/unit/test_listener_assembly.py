@@ -13,12 +13,13 @@ from k3s_daas.errors import ConfigurationError
 from k3s_daas.sui.endpoints import SuiEndpoints
 from listener_service.assembly import Listener, assemble
 from listener_service.clock import ClusterClock
+from listener_service.event_source import ReplayPlan
 from listener_service.health import checks
 from listener_service.keys.settings import KeySettings
 from listener_service.leadership import WATERMARK, lease_name
 from listener_service.settings import ListenerIdentity, ListenerSettings
 from listener_service.vitals import Phase
-from tests.unit.listener_world import NAMESPACE, NOW_MS, World, until
+from tests.unit.listener_world import NAMESPACE, NOW_MS, POLICY, World, until
 from tests.unit.memory_keys import MemoryWrapping, hold
 from tests.unit.scripted_api_server import (
     ScriptedApiServer,
@@ -226,6 +227,22 @@ async def test_one_that_refuses_the_key_secret_while_it_restarts_is_waited_for(
 async def test_the_namespace_must_be_the_one_that_the_contract_protects(settings: ListenerSettings) -> None:
     with pytest.raises(ConfigurationError, match="DAAS_LISTENER_NAMESPACE"):
         await assembled(World(), replace(settings, listener_namespace="elsewhere"))
+
+
+async def test_without_a_watermark_the_policy_of_the_terms_beginning_says_how_far_back_to_look(
+    settings: ListenerSettings, leases: ScriptedLeases
+) -> None:
+    world, stop, ready = World(), asyncio.Event(), list[object]()
+    world.ledger.checkpoint = 1_000_000
+    listener = await assembled(world, settings, ready, held(world, leases))
+    world.set_cluster(policy=replace(POLICY, max_answer_ms=2 * POLICY.max_answer_ms))
+    running = asyncio.create_task(listener.run(stop))
+    await until(lambda: bool(ready))
+    stop.set()
+    await running
+    await listener.close()
+    fastest = ReplayPlan(0).fastest_checkpoints_per_second
+    assert world.ledger.listed_from[0] == 1_000_000 - 2 * POLICY.max_answer_ms * fastest // 1000
 
 
 @pytest.mark.parametrize(

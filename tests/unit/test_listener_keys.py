@@ -163,6 +163,64 @@ async def test_the_longest_answer_of_either_time_counts(at_first: bool) -> None:
     assert len(rig.key_ids) == 2
 
 
+async def test_a_policy_that_was_lowered_counts_as_long_as_what_it_admitted_may_be_open() -> None:
+    rig = Rig()
+    rotation = await rig.led()
+    rig.chain.longest_answer_ms = 10 * LONGEST_MS
+    await rig.step(rotation)
+    rig.chain.longest_answer_ms = LONGEST_MS
+    rig.later(DAY_S)
+    await rig.step(rotation)
+    successor = await rig.led()
+    assert successor.longest_answer_ms == 10 * LONGEST_MS
+    rig.clock.ms += SEALED_LATE_MS + 10 * LONGEST_MS
+    await rig.step(rotation)
+    assert len(rig.key_ids) == 2
+    rig.clock.ms += 1
+    await rig.step(rotation)
+    assert len(rig.key_ids) == 1
+    assert (await rig.led()).longest_answer_ms == LONGEST_MS
+
+
+async def leader_by(rig: Rig) -> KeyRotation:
+    """One whose own clock is the rig's."""
+    rotation = rig.process()
+    rotation.keyring.boot_s = lambda: rig.clock.ms / 1000
+    await rotation.prepare()
+    return rotation
+
+
+async def test_who_lost_the_lead_and_hears_nothing_more_erases_by_its_own_clock() -> None:
+    rig = Rig()
+    rotation = await leader_by(rig)
+    rig.later(DAY_S)
+    await rig.step(rotation)
+    assert rotation.keyring.size == 2
+    rotation.term.end()
+    rig.clock.ms += SEALED_LATE_MS + LONGEST_MS
+    rotation.keyring.erase_lapsed()
+    assert rotation.keyring.size == 2
+    rig.clock.ms += 1
+    rotation.keyring.erase_lapsed()
+    assert (rotation.keyring.size, rotation.keyring.in_force) == (0, None)
+
+
+@pytest.mark.parametrize("away", ["look", "read", "replace"])
+async def test_a_leader_keeps_its_key_and_erases_the_old_one_whoever_is_away(away: str) -> None:
+    rig = Rig()
+    rotation = await leader_by(rig)
+    [old] = rig.key_ids
+    rig.later(DAY_S)
+    await rig.step(rotation)
+    rig.faults.before = failing(away, KubeUnavailableError("away"))
+    for _ in range(200):
+        rig.later(30)
+        await rig.step(rotation)
+        rotation.keyring.erase_lapsed()
+    assert rotation.keyring.holds(bytes.fromhex(rig.chain.announced.key_id))
+    assert not rotation.keyring.holds(bytes.fromhex(old))
+
+
 async def counted_calls() -> int:
     """How many calls a rotation makes."""
     rig = Rig()
