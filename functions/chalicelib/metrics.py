@@ -40,6 +40,8 @@ UNITS = {
     "MemoryRss": "Bytes",
     "SweptRecords": "Count",
     "SweepFailures": "Count",
+    "ReclaimedRequests": "Count",
+    "ReclaimFailures": "Count",
     "GasBalance": "None",
 }
 # What a word from an error may look like; anything else would be a new metric for each new text.

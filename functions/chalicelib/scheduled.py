@@ -40,7 +40,9 @@ class ScheduledDuties:
 
     def reclaim(self) -> Reclaimed:
         """Take finished requests off the chain. See `reclaim`."""
-        return self._reclaimer.reclaim()
+        done = self._reclaimer.reclaim()
+        self._metrics.emit([Sample({"ReclaimedRequests": done.reclaimed, "ReclaimFailures": done.failed})])
+        return done
 
     def report_balance(self, function_name: str) -> None:
         """Log what the gateway's address can still pay with. Raises LedgerError."""

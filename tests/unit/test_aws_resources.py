@@ -135,14 +135,14 @@ def test_an_alarm_watches_a_metric_that_a_function_of_the_template_reports(name:
     assert (watched["Namespace"], watched["MetricName"] in UNITS) == (NAMESPACE, True)
     [dimension] = watched["Dimensions"]
     assert dimension["Name"] == FUNCTION
-    assert dimension["Value"]["Ref"] in ("APIHandler", "Sweep", "WatchGas")
+    assert dimension["Value"]["Ref"] in ("APIHandler", "Sweep", "Reclaim", "WatchGas")
     assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "Alarms"}]
 
 
 def test_a_function_that_reports_nothing_is_an_alarm_where_it_runs_on_a_schedule() -> None:
     # A balance that nobody can read is no balance.
     silent = {name for name, alarm in ALARMS.items() if alarm["TreatMissingData"] == "breaching"}
-    assert silent == {"GasAlarm", "SweepAlarm"}
+    assert silent == {"GasAlarm", "SweepAlarm", "ReclaimAlarm"}
 
 
 def test_the_gas_alarm_rises_below_twice_what_all_commands_at_once_reserve() -> None:

@@ -1,4 +1,4 @@
-"""The gateway reports what it can still pay with, and an alarm hears of it."""
+"""The scheduled functions report what alarms watch: what can still be paid with, and what was reclaimed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import app
 import pytest
+from chalicelib.reclaim import Reclaimed
 from moto import mock_aws
 
 from k3s_daas.errors import LedgerUnavailableError
@@ -52,3 +53,20 @@ def test_a_balance_that_cannot_be_read_is_no_metric(world: World, monkeypatch: p
     with pytest.raises(LedgerUnavailableError):
         watch_gas()
     assert not any("GasBalance" in text for text in world.metrics)
+
+
+def test_what_was_reclaimed_and_what_could_not_be_are_metrics(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = Reclaimed(found=6, reclaimed=3, failed=1)
+    monkeypatch.setattr(world.gateway._scheduled._reclaimer, "reclaim", lambda: done)
+    app.reclaim(SCHEDULED, SimpleNamespace(function_name="stack-Reclaim-1"))
+    line = json.loads(world.metrics[-1])
+    assert (line["ReclaimedRequests"], line["ReclaimFailures"]) == ([3], [1])
+
+
+def test_a_run_of_reclaiming_that_fails_reports_nothing(world: World) -> None:
+    world.chain.away = True
+    with pytest.raises(LedgerUnavailableError):
+        app.reclaim(SCHEDULED, SimpleNamespace(function_name="stack-Reclaim-1"))
+    assert not any("ReclaimFailures" in text for text in world.metrics)
