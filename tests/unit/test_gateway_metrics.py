@@ -251,3 +251,12 @@ def test_every_metric_is_described_to_operators() -> None:
     text = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
     described = set(re.findall(r"`([A-Z][A-Za-z]+)`", text))
     assert set(UNITS) <= described
+
+
+def test_every_line_of_the_log_is_described_to_operators() -> None:
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "functions/chalicelib").glob("*.py"))
+    events = set(re.findall(r'"event": "([a-z-]+)"', code))
+    assert len(events) > 10
+    text = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    table = text.partition("## The gateway's log")[2].partition("##")[0]
+    assert events <= set(re.findall(r"`([a-z-]+)`", table))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import boto3
@@ -17,12 +19,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from moto import mock_aws
 
 from infra.local.aws import create_parking_key, create_signing_key
+from k3s_daas.deadlines import DeadlineSettings
 from k3s_daas.errors import ConfigurationError
 from k3s_daas.ids import to_hex
 from k3s_daas.roots import TrustRoots
 from k3s_daas.sui.kms import KmsSigner
 from k3s_daas.sui.signers import FileSigner
 
+ROOT = Path(__file__).parents[2]
 COMPLETE = {
     "DAAS_TRUST_ROOTS_FILE": "roots.json",
     "DAAS_SUI_ENDPOINT": "https://fullnode.example:443",
@@ -38,6 +42,14 @@ def test_complete_settings_are_read() -> None:
     settings = settings_from_environment({**COMPLETE, "DAAS_GATEWAY_WAIT_MS": "26000"})
     assert settings.executor == b"\xab" * 32
     assert settings.deadlines.gateway_wait_ms == 26_000
+
+
+def test_every_setting_is_described_to_operators() -> None:
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "functions/chalicelib").glob("*.py"))
+    read = set(re.findall(r'"(DAAS_[A-Z_]+)"', code))
+    read |= {f"DAAS_{field.name.upper()}" for field in fields(DeadlineSettings)}
+    assert len(read) > 20
+    assert read <= set(re.findall(r"DAAS_[A-Z_]+", (ROOT / "docs/deployment.md").read_text(encoding="utf-8")))
 
 
 def test_limits_on_callers_are_read() -> None:
