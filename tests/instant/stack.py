@@ -2,9 +2,9 @@
 
     AWS-shaped events → Chalice app → gateway → InstantLedger → listener → HTTP → WireServer
 
-Everything of the product is the real thing, put together as its processes do it. Not real: the ledger (see
-its module), and AWS, which moto plays in this process: so one request at a time, since moto tests a condition
-and writes in two steps. There is no blob store unless a test brings one.
+Everything of the product is the real thing, put together as its processes do it. Not real: the ledger and
+the gateway's table (see their modules), and the rest of AWS, which moto plays in this process. There is no
+blob store unless a test brings one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from chalicelib.settings import settings_from_environment
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from moto import mock_aws
 
-from infra.local.aws import create_parking_key, create_request_table, create_signing_key
+from infra.local.aws import create_parking_key, create_signing_key
 from infra.local.gateway.messages import HttpReply, HttpRequest
 from infra.local.gateway.strict import StrictGateway
 from k3s_daas.bearer import mint
@@ -49,6 +49,7 @@ from listener_service.logs import JsonFormatter
 from listener_service.settings import ListenerIdentity, ListenerSettings
 from tests.instant.api_server import NAMESPACE, WireServer, wire_server
 from tests.instant.ledger import InstantLedger
+from tests.instant.table import MemoryTable
 from tests.unit.contract_world import (
     CHAIN_ID,
     CLUSTER,
@@ -114,6 +115,13 @@ class _InstantEndpoints(SuiEndpoints):
         return self.ledger
 
 
+class _SessionWithTable(boto3.session.Session):
+    """Whose DynamoDB is a table in memory."""
+
+    def client(self, service_name: str, **arguments: Any) -> Any:  # type: ignore[override] # for any service
+        return MemoryTable() if service_name == "dynamodb" else super().client(service_name, **arguments)  # type: ignore[call-overload] # likewise
+
+
 class InstantStack:
     """Made by `instant_stack`. `logged` has every log line of both halves."""
 
@@ -123,8 +131,7 @@ class InstantStack:
         self._extras = extras
         self.api = api
         self.logged: list[str] = []
-        dynamodb, kms = boto3.client("dynamodb"), boto3.client("kms")
-        create_request_table(dynamodb, TABLE)
+        kms = boto3.client("kms")
         keys = create_signing_key(kms), create_parking_key(kms)
         self.signer = KmsSigner(kms, keys[0])
         self.executor = FileSigner(Ed25519PrivateKey.generate())
@@ -212,7 +219,8 @@ class InstantStack:
         }
         settings = settings_from_environment(environment)
         settings = replace(settings, endpoints=_InstantEndpoints(settings.endpoints.urls, ledger=self.ledger))
-        with patch("chalicelib.runtime.EventLoopThread", lambda: self.loop):
+        loop = patch("chalicelib.runtime.EventLoopThread", lambda: self.loop)
+        with loop, patch("boto3.session.Session", _SessionWithTable):
             return build_gateway(settings, self.logged.append)
 
     async def _start(self, directory: Path) -> Listener:
