@@ -359,6 +359,10 @@ class World:
         self.chain.put(grant_object(GrantState(OWNER, "operator", expires_at_ms)))
 
 
+MakeWorld = Callable[..., World]
+"""The fixture `make`."""
+
+
 def settings(executor: bytes, deadlines: DeadlineSettings, admission_ttl_ms: int) -> GatewaySettings:
     return GatewaySettings(
         trust_roots=RootsFile(Path("unused")),

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import boto3
 import pytest
 from chalicelib.runtime import S3_CONFIG
-from moto import mock_aws
 
 from infra.local.aws import create_blob_bucket
 from k3s_daas.blobs.bodies import open_body, seal_body
@@ -35,7 +34,7 @@ from listener_service.responder import Responder
 from listener_service.verification import Verifier
 from tests.unit import gateway_world, listener_world
 from tests.unit.contract_world import CLUSTER, POLICY, SEAL
-from tests.unit.gateway_world import LocalAws, status
+from tests.unit.gateway_world import MakeWorld, status
 
 BUCKET = "blobs-of-the-test"
 PODS = "/api/v1/namespaces/default/pods"
@@ -46,12 +45,6 @@ def noise(size: int) -> bytes:
 
 
 # The gateway.
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[LocalAws]:
-    with mock_aws():
-        yield LocalAws()
 
 
 class Shelf:
@@ -102,9 +95,9 @@ class Scene:
 
 
 @pytest.fixture
-def scene(aws: LocalAws) -> Iterator[Scene]:
+def scene(make: MakeWorld) -> Scene:
     shelf = Shelf()
-    world = gateway_world.World(aws, blobs=shelf.store)
+    world = make(blobs=shelf.store)
     made = Scene(world, shelf)
 
     def listen(request: RequestEnvelope) -> ResponseEnvelope:
@@ -112,8 +105,7 @@ def scene(aws: LocalAws) -> Iterator[Scene]:
         return ResponseEnvelope(201, (), b"{}")
 
     world.chain.respond = listen
-    yield made
-    world.close()
+    return made
 
 
 def test_a_large_request_goes_by_the_store_and_is_sealed_there(scene: Scene) -> None:
@@ -192,11 +184,10 @@ def test_without_the_store_nothing_is_submitted(scene: Scene, monkeypatch: pytes
     assert scene.world.chain.executed == []
 
 
-def test_a_gateway_without_a_store_refuses_what_does_not_fit(aws: LocalAws) -> None:
-    world = gateway_world.World(aws)
+def test_a_gateway_without_a_store_refuses_what_does_not_fit(make: MakeWorld) -> None:
+    world = make()
     assert status(world.send(PODS, "POST", noise(200_000)))["code"] == 413
     assert world.chain.executed == []
-    world.close()
 
 
 # The listener.

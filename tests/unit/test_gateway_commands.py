@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -13,29 +13,15 @@ from typing import Any
 import pytest
 from chalicelib.request_store import RequestState
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from moto import mock_aws
 
 from k3s_daas.bearer import BearerToken
 from k3s_daas.envelope import RequestEnvelope, ResponseEnvelope
 from k3s_daas.rbac import Rule
 from k3s_daas.sui.transactions import decode_transaction, transaction_digest
 from tests.unit.contract_world import POLICY, SUI
-from tests.unit.gateway_world import NAMESPACE, LocalAws, SealTerms, World, header, now_ms, status
+from tests.unit.gateway_world import NAMESPACE, SealTerms, World, header, now_ms, status
 
 PODS = "/api/v1/namespaces/default/pods"
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[LocalAws]:
-    with mock_aws():
-        yield LocalAws()
-
-
-@pytest.fixture
-def world(aws: LocalAws) -> Iterator[World]:
-    world = World(aws)
-    yield world
-    world.close()
 
 
 def causes(parsed: dict[str, Any]) -> set[str]:
@@ -206,7 +192,7 @@ def swapped_secret(world: World) -> str:
 
 
 @pytest.mark.parametrize(
-    ("make", "fragment"),
+    ("token_of", "fragment"),
     [
         (lambda world: "", "no bearer token"),
         (lambda world: "x", "no token of kubectl-daas"),
@@ -222,9 +208,9 @@ def swapped_secret(world: World) -> str:
     ],
 )
 def test_a_bad_token_is_a_401_status_and_no_transaction(
-    world: World, make: Callable[[World], str], fragment: str
+    world: World, token_of: Callable[[World], str], fragment: str
 ) -> None:
-    token = make(world)
+    token = token_of(world)
     reply = world.send(PODS, token=token)
     parsed = status(reply)
     assert (parsed["code"], parsed["reason"]) == (401, "Unauthorized")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import pytest
 from chalicelib.discovery_replies import normalised_accept
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from moto import mock_aws
 
 from infra.local.gateway.messages import HttpReply
 from k3s_daas.contract.objects import UsageState
@@ -21,17 +19,11 @@ from k3s_daas.envelope import RequestEnvelope, ResponseEnvelope
 from k3s_daas.rbac import Rule
 from k3s_daas.sui.transactions import transaction_digest
 from tests.unit.contract_world import POLICY
-from tests.unit.gateway_world import LocalAws, SealTerms, World, header, now_ms, status
+from tests.unit.gateway_world import MakeWorld, SealTerms, World, header, now_ms, status
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 READ_PODS = (Rule(("get", "list"), ("",), ("pods",)),)
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[LocalAws]:
-    with mock_aws():
-        yield LocalAws()
 
 
 class ApiServer:
@@ -53,20 +45,17 @@ class ApiServer:
 
 
 @pytest.fixture
-def world(aws: LocalAws) -> Iterator[World]:
-    world = World(aws)
+def world(world: World) -> World:
     world.chain.respond = ApiServer()
-    yield world
-    world.close()
+    return world
 
 
 @pytest.fixture
-def forgetful(aws: LocalAws) -> Iterator[World]:
+def forgetful(make: MakeWorld) -> World:
     """Reads the chain's state for every request."""
-    world = World(aws, admission_ttl_ms=1)
+    world = make(admission_ttl_ms=1)
     world.chain.respond = ApiServer()
-    yield world
-    world.close()
+    return world
 
 
 def api(world: World) -> ApiServer:
@@ -222,16 +211,15 @@ def test_a_refusal_by_kubernetes_is_not_kept(world: World) -> None:
     assert cache_of(world.send("/apis")) == "hit"
 
 
-def test_an_answer_that_was_left_behind_is_not_kept(aws: LocalAws) -> None:
+def test_an_answer_that_was_left_behind_is_not_kept(make: MakeWorld) -> None:
     """It is as old as the request that left it, and definitions may have changed since."""
-    world = World(aws, deadlines=replace(DeadlineSettings(), gateway_wait_ms=500))
+    world = make(deadlines=replace(DeadlineSettings(), gateway_wait_ms=1_500))
     world.chain.respond = None
     assert world.send("/apis").status == 503
     world.chain.respond = ApiServer()
     [parked] = world.chain.executed
     world.chain.answer(parked, transaction_digest(parked))
     first, second = world.send("/apis"), world.send("/apis")
-    world.close()
     assert (first.body, cache_of(first), second.body, cache_of(second)) == (b"1", "miss", b"2", "miss")
     assert header(first, "X-Daas-Request-Digest") == transaction_digest(parked)
 
@@ -288,12 +276,11 @@ def test_without_an_etag_there_is_no_304(world: World) -> None:
     assert world.send("/apis", headers=[("If-None-Match", '"e1"')]).status == 200
 
 
-def test_an_old_document_is_confirmed_by_the_callers_command(aws: LocalAws) -> None:
-    world = World(aws, discovery_ttl_ms=1)
+def test_an_old_document_is_confirmed_by_the_callers_command(make: MakeWorld) -> None:
+    world = make(discovery_ttl_ms=1)
     world.chain.respond = server = ApiServer()
     world.send("/apis")
     reply = world.send("/apis")
-    world.close()
     assert (reply.status, reply.body, cache_of(reply)) == (200, b"1", "revalidated")
     assert ("If-None-Match", '"e1"') in server.seen[1].headers
 

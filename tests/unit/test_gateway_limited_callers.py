@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,44 +20,31 @@ from chalicelib.http_request import (
 )
 from chalicelib.limits import PAUSE_S, Buckets, Limit, SharedLimit
 from chalicelib.windows import Counted, WindowId
-from moto import mock_aws
 
 from infra.local.gateway.messages import HttpReply
 from k3s_daas.errors import PayloadTooLargeError
 from k3s_daas.sui.ledger import Abort, ExecutionOutcome
 from k3s_daas.sui.transactions import transaction_digest
-from tests.unit.gateway_world import LocalAws, World, header, now_ms, status
+from tests.unit.gateway_world import LocalAws, MakeWorld, World, header, now_ms, status
 
 PODS = "/api/v1/namespaces/default/pods"
 SESSION = (("Kubectl-Session", "5e7d2f2c-0d3b-4a8e-9d3e-0f6c2f6d7a10"),)
 LOCAL = "127.0.0.1"
 LONGEST_WINDOW_MS = 600_000
 
-MakeWorld = Callable[..., World]
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[LocalAws]:
-    with mock_aws():
-        yield LocalAws()
-
 
 @pytest.fixture
-def make(aws: LocalAws) -> Iterator[MakeWorld]:
+def make(make: MakeWorld, aws: LocalAws) -> MakeWorld:
     """Functions of one gateway: one table, one key, and clocks that stand early in every window."""
-    made: list[World] = []
     table = aws.new_table()
     stopped_at_ms = (now_ms() // LONGEST_WINDOW_MS + 1) * LONGEST_WINDOW_MS + 10_000
 
     def build(**arguments: Any) -> World:
-        world = World(aws, table=table, **arguments)
+        world = make(table=table, **arguments)
         world.stopped_at_ms = stopped_at_ms
-        made.append(world)
         return world
 
-    yield build
-    for world in made:
-        world.close()
+    return build
 
 
 def cause(reply: HttpReply) -> str:

@@ -4,14 +4,12 @@ further."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 from chalicelib.sealing_keys import SealingKeys
 from chalicelib.tally import CommandTally
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from moto import mock_aws
 
 from k3s_daas.contract.attributes import OnChainAttributes
 from k3s_daas.contract.objects import ExecutorState, UsageState
@@ -22,39 +20,22 @@ from k3s_daas.sui.ledger import Abort, ExecutionOutcome
 from k3s_daas.sui.signers import FileSigner
 from k3s_daas.sui.transactions import transaction_digest
 from tests.unit.contract_world import POLICY, announced
-from tests.unit.gateway_world import LocalAws, SealTerms, World, header, status
+from tests.unit.gateway_world import MakeWorld, SealTerms, World, header, status
 
 PODS = "/api/v1/namespaces/default/pods"
 LIST_PODS = OnChainAttributes("list", "", "v1", "pods", "", "default")
 
 
-@pytest.fixture(scope="module")
-def aws() -> Iterator[LocalAws]:
-    with mock_aws():
-        yield LocalAws()
-
-
 @pytest.fixture
-def world(aws: LocalAws) -> Iterator[World]:
-    world = World(aws)
-    yield world
-    world.close()
-
-
-@pytest.fixture
-def forgetful(aws: LocalAws) -> Iterator[World]:
+def forgetful(make: MakeWorld) -> World:
     """Reads the chain's state for every command."""
-    world = World(aws, admission_ttl_ms=1)
-    yield world
-    world.close()
+    return make(admission_ttl_ms=1)
 
 
 @pytest.fixture
-def patient(aws: LocalAws) -> Iterator[World]:
+def patient(make: MakeWorld) -> World:
     """Reads the chain's state once and keeps it for the whole test, however slow that is."""
-    world = World(aws, admission_ttl_ms=3_600_000)
-    yield world
-    world.close()
+    return make(admission_ttl_ms=3_600_000)
 
 
 def first_cause(parsed: dict[str, object]) -> str:

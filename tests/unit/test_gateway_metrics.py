@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +13,14 @@ from chalicelib.journey import Journey
 from chalicelib.metrics import FUNCTION, MIST_PER_SUI, NAMESPACE, UNITS, Metrics, Sample, word
 from chalicelib.reporting import EVERY_S, Reporter
 from chalicelib.sizes import Reading, deep_size, resident_bytes
-from moto import mock_aws
 
 from k3s_daas.sui.ledger import Abort, ExecutionOutcome
 from k3s_daas.sui.transactions import transaction_digest
-from tests.unit.gateway_world import LocalAws, World, status
+from tests.unit.gateway_world import World, status
 
 ROOT = Path(__file__).parents[2]
 PODS = "/api/v1/namespaces/default/pods"
 OUTCOMES = ("Parked", "Adopted", "Expired", "Aborts", "Refusals", "Failures")
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[LocalAws]:
-    with mock_aws():
-        yield LocalAws()
-
-
-@pytest.fixture
-def world(aws: LocalAws) -> Iterator[World]:
-    world = World(aws)
-    yield world
-    world.close()
 
 
 def published(line: str) -> dict[tuple[str, frozenset[tuple[str, str]]], Any]:

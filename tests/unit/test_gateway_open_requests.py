@@ -5,42 +5,31 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from chalicelib.open_requests import OpenRequests
 from chalicelib.windows import Counted, DynamoDbWindows
-from moto import mock_aws
 
 from infra.local.gateway.messages import HttpReply
 from k3s_daas.status import StatusError
 from k3s_daas.sui.transactions import transaction_digest
-from tests.unit.gateway_world import LocalAws, World
+from tests.unit.gateway_world import LocalAws, MakeWorld, World
 
 PODS = "/api/v1/namespaces/default/pods"
 WATCH = f"{PODS}?watch=true&resourceVersion=5"
 FOLLOW = f"{PODS}/p1/log?follow=true"
 
 
-@pytest.fixture(scope="module")
-def aws() -> Iterator[LocalAws]:
-    with mock_aws():
-        yield LocalAws()
-
-
 @pytest.fixture
-def make(aws: LocalAws) -> Iterator[Callable[..., World]]:
-    made: list[World] = []
+def make(make: MakeWorld) -> MakeWorld:
+    def stopped(**changed: Any) -> World:
+        world = make(**changed)
+        world.stop_clock_early_in_a_minute()
+        return world
 
-    def world(**changed: Any) -> World:
-        made.append(World(aws, **changed))
-        made[-1].stop_clock_early_in_a_minute()
-        return made[-1]
-
-    yield world
-    for each in made:
-        each.close()
+    return stopped
 
 
 class CountedWindows:
@@ -64,7 +53,7 @@ def retry_after(reply: HttpReply) -> int:
 
 
 def test_a_seal_begins_so_many_watches_and_logs_in_a_minute_and_reads_go_on(
-    make: Callable[..., World],
+    make: MakeWorld,
 ) -> None:
     world = make(watches_per_minute=3)
     assert [world.send(target).status for target in (WATCH, FOLLOW, WATCH)] == [200, 200, 200]
@@ -90,7 +79,7 @@ def test_the_next_minute_is_a_new_one_and_until_then_nothing_is_written(aws: Loc
     limit.count(seal, 600)
 
 
-def test_the_rate_is_one_for_all_functions(make: Callable[..., World], aws: LocalAws) -> None:
+def test_the_rate_is_one_for_all_functions(make: MakeWorld, aws: LocalAws) -> None:
     table = aws.new_table()
     functions = [make(watches_per_minute=3, table=table) for _ in range(2)]
     answers = [functions[turn % 2].send(WATCH).status for turn in range(5)]
@@ -105,7 +94,7 @@ def test_half_of_what_the_contract_allows_is_left_to_other_commands(aws: LocalAw
         limit.count(b"s" * 32, 4)
 
 
-def test_watches_have_places_of_their_own_in_a_process(make: Callable[..., World]) -> None:
+def test_watches_have_places_of_their_own_in_a_process(make: MakeWorld) -> None:
     """One is open and not answered yet; a second one is sent away, a read is not."""
     world = make(open_requests=1)
     world.stopped_at_ms = None

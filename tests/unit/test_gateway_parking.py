@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from chalicelib.dynamodb_items import record_key
 from chalicelib.request_store import RequestRecord, RequestState
-from moto import mock_aws
 
 from infra.local.gateway.messages import HttpReply
 from k3s_daas.contract.objects import UsageState
@@ -21,7 +19,17 @@ from k3s_daas.envelope import RequestEnvelope, ResponseEnvelope
 from k3s_daas.errors import LedgerUnavailableError
 from k3s_daas.sui.ledger import ExecutionOutcome
 from k3s_daas.sui.transactions import transaction_digest
-from tests.unit.gateway_world import TABLE, LocalAws, SealTerms, World, echo, header, now_ms, status
+from tests.unit.gateway_world import (
+    TABLE,
+    LocalAws,
+    MakeWorld,
+    SealTerms,
+    World,
+    echo,
+    header,
+    now_ms,
+    status,
+)
 
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 SESSION = (("Kubectl-Session", "5e7d2f2c-0d3b-4a8e-9d3e-0f6c2f6d7a10"),)
@@ -29,31 +37,10 @@ OTHER_SESSION = (("Kubectl-Session", "another"),)
 # Short exchanges; all else is as ever, and time passes by setting the clock ahead.
 IMPATIENT = replace(DeadlineSettings(), gateway_wait_ms=500)
 
-MakeWorld = Callable[..., World]
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[LocalAws]:
-    with mock_aws():
-        yield LocalAws()
-
 
 @pytest.fixture
-def make(aws: LocalAws) -> Iterator[MakeWorld]:
-    made: list[World] = []
-
-    def build(**arguments: Any) -> World:
-        made.append(World(aws, **{"deadlines": IMPATIENT, **arguments}))
-        return made[-1]
-
-    yield build
-    for world in made:
-        world.close()
-
-
-@pytest.fixture
-def world(make: MakeWorld) -> World:
-    return make()
+def make(make: MakeWorld) -> MakeWorld:
+    return lambda **arguments: make(**{"deadlines": IMPATIENT, **arguments})
 
 
 class SlowCluster:

@@ -6,33 +6,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from chalicelib.http_request import GatewayRequest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from moto import mock_aws
 from pysui.sui.sui_grpc.suimsgs.sui.rpc import v2
 
 from k3s_daas.long_running import bounded_watch
 from k3s_daas.sui.grpc_messages import outcome
 from k3s_daas.sui.transactions import transaction_digest
-from tests.unit.gateway_world import LocalAws, SealTerms, World, now_ms, status
+from tests.unit.gateway_world import SealTerms, World, now_ms, status
 
 PODS = "/api/v1/namespaces/default/pods"
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[LocalAws]:
-    with mock_aws():
-        yield LocalAws()
-
-
-@pytest.fixture
-def world(aws: LocalAws) -> Iterator[World]:
-    made = World(aws)
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize(
