@@ -96,9 +96,9 @@ def create_request_table(client: DynamoDBClient, name: str) -> None:
 
 
 def create_signing_key(client: KMSClient) -> str:
-    """Create the gateway's secp256k1 signing key; returns its key id."""
+    """Create a secp256k1 signing key, for a gateway or an executor; returns its key id."""
     answer = client.create_key(
-        KeySpec="ECC_SECG_P256K1", KeyUsage="SIGN_VERIFY", Description="K3s-DaaS gateway, Sui transactions"
+        KeySpec="ECC_SECG_P256K1", KeyUsage="SIGN_VERIFY", Description="K3s-DaaS, Sui transactions"
     )
     return answer["KeyMetadata"]["KeyId"]
 

@@ -85,6 +85,15 @@ def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[DaasUp, 
     end(stack)
 
 
+@pytest.fixture(scope="module")
+def other_stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[DaasUp, None, None]:
+    """One that has what the default does without: events over JSON-RPC, the executor's key in KMS."""
+    state = tmp_path_factory.mktemp("other") / "state"
+    stack = start(state, "--event-source", "websocket", "--executor-key", "kms")
+    yield stack
+    end(stack)
+
+
 @pytest.fixture
 def own_stack(tmp_path: Path) -> Generator[Callable[..., DaasUp], None, None]:
     """Starts stacks that the test may break."""

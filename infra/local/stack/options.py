@@ -20,6 +20,7 @@ class StackOptions:
     faucet_url: str | None = None
     event_source: str = "grpc"
     sui_websocket_url: str | None = None
+    executor_key: str = "file"
     finality_ms: int = 400
     checkpoint_ms: int = 250
     conversion: str = "strict"
@@ -39,6 +40,13 @@ class StackOptions:
         )
         parser.add_argument(
             "--sui-websocket-url", help="where --sui-url's network serves JSON-RPC over WebSocket"
+        )
+        parser.add_argument(
+            "--executor-key",
+            choices=("file", "kms"),
+            default=cls.executor_key,
+            help="where the listener's signing key is: a file under a passphrase, or the local KMS, which "
+            "forgets it (%(default)s)",
         )
         parser.add_argument("--state", type=Path, default=cls.state, help="state directory (%(default)s)")
         parser.add_argument(
@@ -81,6 +89,7 @@ class StackOptions:
             faucet_url=options.faucet_url,
             event_source=options.event_source,
             sui_websocket_url=options.sui_websocket_url,
+            executor_key=options.executor_key,
             finality_ms=options.finality_ms,
             checkpoint_ms=options.checkpoint_ms,
             conversion=options.conversion,

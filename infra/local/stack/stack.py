@@ -15,8 +15,9 @@ from pathlib import Path
 
 from infra.local import aws
 from infra.local.certificates import LocalAuthority, ServerCertificate
-from infra.local.stack.chain import LISTENER_NAMESPACE, Bootstrap, Chain, Services, encrypted_key_file
+from infra.local.stack.chain import LISTENER_NAMESPACE, Bootstrap, Chain, Services
 from infra.local.stack.cluster import check_cluster, prepare_cluster
+from infra.local.stack.executor_key import executor_key
 from infra.local.stack.holders import demo_holders
 from infra.local.stack.kubeconfigs import holders_kubeconfig, token_kubeconfig
 from infra.local.stack.options import StackOptions
@@ -112,10 +113,8 @@ class Stack:
         kms = aws.kms_client(aws_url)
         key_id, parking_key_id = _prepare_aws(aws_url)
         sui = self._sui_ports(ledger_part)
-        services = Services(
-            gateway=KmsSigner(kms, key_id),
-            executor=encrypted_key_file(self._keys / "executor.key", self._keys / "executor.passphrase"),
-        )
+        signing = executor_key(self._options.executor_key, kms, self._keys)
+        services = Services(gateway=KmsSigner(kms, key_id), executor=signing.signer)
         self._say("publishing the contract, creating the cluster, staking, opening sessions")
         chain = asyncio.run(self._set_up_chain(sui.grpc, services, sui.faucet, package))
         roots = self._state / "roots.json"
@@ -130,7 +129,11 @@ class Stack:
         )
         wiring = Wiring(sui.grpc, roots, services)
         listener = self._start_listener(
-            wiring, sui.websocket, listener_kubeconfig, aws_url, aws.create_wrapping_key(kms)
+            wiring,
+            sui.websocket,
+            listener_kubeconfig,
+            aws_url,
+            {**signing.settings, "DAAS_WRAPPING_KMS_KEY_ID": aws.create_wrapping_key(kms)},
         )
         gateway = self._start_gateway(
             port, wiring, authority.issue("gateway"), aws_url, (key_id, parking_key_id)
@@ -249,18 +252,21 @@ class Stack:
             await ledger.close()
 
     def _start_listener(
-        self, wiring: Wiring, websocket: str | None, kubeconfig: Path, aws_url: str, wrapping_key_id: str
+        self,
+        wiring: Wiring,
+        websocket: str | None,
+        kubeconfig: Path,
+        aws_url: str,
+        keys: Mapping[str, str],
     ) -> Part:
         return self._start(
             "listener",
             "listener_service",
             **wiring.environment(),
             **aws.client_environment(aws_url),
+            **keys,
             DAAS_EVENT_SOURCE=self._options.event_source,
             DAAS_SUI_WEBSOCKET_URL=websocket or "",
-            DAAS_EXECUTOR_KEY_FILE=str(self._keys / "executor.key"),
-            DAAS_KEY_PASSPHRASE_FILE=str(self._keys / "executor.passphrase"),
-            DAAS_WRAPPING_KMS_KEY_ID=wrapping_key_id,
             DAAS_LISTENER_NAMESPACE=LISTENER_NAMESPACE,
             DAAS_HEALTH_ADDRESS="127.0.0.1:0",
             DAAS_BLOB_HOSTS=aws_url.removeprefix("http://"),
