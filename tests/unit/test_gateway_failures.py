@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -14,7 +14,6 @@ from chalicelib.errors import RequestStoreUnavailableError
 from chalicelib.request_store import NewRequest, RequestRecord, RequestState, RequestStore, Reservation
 from chalicelib.routes import create_app
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from moto import mock_aws
 
 from infra.local.gateway.messages import HttpReply, HttpRequest
 from infra.local.gateway.strict import StrictGateway
@@ -25,36 +24,9 @@ from k3s_daas.errors import LedgerUnavailableError, TransactionRefusedError
 from k3s_daas.sui.ledger import Abort, EpochInfo, ExecutionOutcome, SignedTransaction
 from k3s_daas.sui.signers import FileSigner, TransactionSigner
 from k3s_daas.sui.transactions import decode_transaction, transaction_digest
-from tests.unit.gateway_world import LocalAws, World, echo, header, now_ms, status
+from tests.unit.gateway_world import MakeWorld, World, echo, header, now_ms, status
 
 PODS = "/api/v1/namespaces/default/pods"
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[LocalAws]:
-    with mock_aws():
-        yield LocalAws()
-
-
-MakeWorld = Callable[..., World]
-
-
-@pytest.fixture
-def make(aws: LocalAws) -> Iterator[MakeWorld]:
-    made: list[World] = []
-
-    def build(**arguments: Any) -> World:
-        made.append(World(aws, **arguments))
-        return made[-1]
-
-    yield build
-    for world in made:
-        world.close()
-
-
-@pytest.fixture
-def world(make: MakeWorld) -> World:
-    return make()
 
 
 def record(world: World, reply: HttpReply) -> RequestRecord:

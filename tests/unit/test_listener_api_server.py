@@ -31,12 +31,6 @@ from tests.unit.scripted_api_server import ScriptedApiServer, ScriptedReply, scr
 
 
 @pytest.fixture
-def api() -> Iterator[ScriptedApiServer]:
-    with scripted_api_server() as script:
-        yield script
-
-
-@pytest.fixture
 def server(api: ScriptedApiServer) -> Iterator[ApiServer]:
     connected = ApiServer(lambda: api.configuration, connections=4)
     yield connected

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,15 +25,8 @@ from tests.unit.scripted_api_server import (
     ScriptedApiServer,
     ScriptedReply,
     SeenRequest,
-    scripted_api_server,
 )
 from tests.unit.scripted_leases import ScriptedLeases
-
-
-@pytest.fixture
-def api() -> Iterator[ScriptedApiServer]:
-    with scripted_api_server() as script:
-        yield script
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,15 +14,9 @@ from listener_service.claim_removal import ClaimRemoval
 from listener_service.vitals import Vitals
 from tests.unit.listener_world import FrozenClock, World, until
 from tests.unit.running_listener import listener
-from tests.unit.scripted_api_server import ScriptedApiServer, scripted_api_server
+from tests.unit.scripted_api_server import ScriptedApiServer
 
 FAILED = "a chore failed, beginning it again"
-
-
-@pytest.fixture
-def api() -> Iterator[ScriptedApiServer]:
-    with scripted_api_server() as script:
-        yield script
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-
-import pytest
 
 from listener_service.queue.replies import SMALL_BYTES, Replies
 from tests.unit.listener_world import World, until
 from tests.unit.running_listener import listener, unpressed
-from tests.unit.scripted_api_server import ScriptedApiServer, ScriptedReply, scripted_api_server
+from tests.unit.scripted_api_server import ScriptedApiServer, ScriptedReply
 
 MIB = 1024 * 1024
 NOW_S = 100.0
@@ -65,12 +62,6 @@ def test_a_reply_that_nobody_waits_for_any_more_is_dropped() -> None:
         pass
     assert not ended.grow(2 * MIB, NOW_S + 10)
     assert (memory.used_bytes, len(memory._large)) == (0, 0)
-
-
-@pytest.fixture
-def api() -> Iterator[ScriptedApiServer]:
-    with scripted_api_server() as script:
-        yield script
 
 
 async def test_large_lists_at_the_same_time_are_all_answered_within_the_bound(

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -35,12 +35,6 @@ POD = "/api/v1/namespaces/default/pods/web"
 @pytest.fixture
 def world() -> World:
     return World()
-
-
-@pytest.fixture
-def api() -> Iterator[ScriptedApiServer]:
-    with scripted_api_server() as script:
-        yield script
 
 
 async def test_a_read_is_run_as_the_holder_and_answered(world: World, api: ScriptedApiServer) -> None:

@@ -6,14 +6,13 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 
 import pytest
 
 from k3s_daas.sealing import PUBLIC_KEY_BYTES
 from tests.unit.listener_world import NAMESPACE, World, until
 from tests.unit.running_listener import listener
-from tests.unit.scripted_api_server import ScriptedApiServer, ScriptedReply, SeenRequest, scripted_api_server
+from tests.unit.scripted_api_server import ScriptedApiServer, ScriptedReply, SeenRequest
 
 POD = "/api/v1/namespaces/default/pods/web"
 LOW_ORDER_POINT = bytes(32)
@@ -22,12 +21,6 @@ LOW_ORDER_POINT = bytes(32)
 @pytest.fixture
 def world() -> World:
     return World()
-
-
-@pytest.fixture
-def api() -> Iterator[ScriptedApiServer]:
-    with scripted_api_server() as script:
-        yield script
 
 
 @pytest.mark.parametrize("reply_key", ["low order", "no lattice point"])
