@@ -3,8 +3,9 @@
 So nobody waits for company: an answer alone leaves at once, and batches grow with the load by themselves.
 
 1. The same signed bytes are sent again as long as nothing is known about their effect; new bytes are made
-   only after a definite refusal. A refusal that follows a sending of unknown effect may be wrong about that
-   one: then the contract ignores the second answer, which costs gas and changes nothing.
+   only after a definite refusal or a failure on chain, or without an answer that was given up. A refusal that
+   follows a sending of unknown effect may be wrong about that one: then the contract ignores the second
+   answer, which costs gas and changes nothing.
 2. A batch that fails is halved until the answer that fails is alone. What failed on chain then is final,
    unless it may pass (`listener_service.failures`); a refusal is tried again. An answer that failed is not
    put together with others again.

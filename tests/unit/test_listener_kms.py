@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,11 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 from moto import mock_aws
 
 from infra.local.aws import create_signing_key, create_wrapping_key
+from k3s_daas.contract.calls import Response
 from k3s_daas.errors import ConfigurationError, LedgerUnavailableError
+from k3s_daas.sui.ledger import ExecutionOutcome
 from k3s_daas.sui.signers import verify_personal_message, verify_signature
+from listener_service.answer_transactions import AnswerTransactions
 from listener_service.keys.aws import KmsWrapping, kms_client, open_kms_signer
 from listener_service.keys.errors import (
     KeyServiceAwayError,
@@ -22,6 +26,9 @@ from listener_service.keys.errors import (
 )
 from listener_service.keys.opening import open_keys
 from listener_service.keys.settings import KeySettings
+from listener_service.outbox import Outbox
+from tests.unit.contract_world import SEAL_REF
+from tests.unit.listener_world import NOW_MS, FrozenClock, ScriptedLedger, World
 
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
@@ -127,6 +134,44 @@ def test_the_signing_key_signs_and_its_absence_is_like_the_chains(client: KMSCli
     for sign in (signer.sign, signer.sign_personal_message):
         with pytest.raises(LedgerUnavailableError, match="KMS did not sign"):
             sign(b"transaction")
+
+
+async def test_an_answer_waits_until_kms_signs_again(
+    client: KMSClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    signer = open_kms_signer(client, create_signing_key(client))
+    inner: Any = signer._signer  # its client is what fails
+    failures = [refused("AccessDeniedException"), refused("ThrottlingException"), NoCredentialsError()]
+
+    class Recovering:
+        def sign(self, **arguments: Any) -> Any:
+            if failures:
+                raise failures.pop()
+            return client.sign(**arguments)
+
+    inner._client = Recovering()
+    stored: list[tuple[bytes, bytes]] = []
+
+    class Endpoint(ScriptedLedger):
+        async def execute(self, transaction: bytes, signature: bytes) -> ExecutionOutcome:
+            stored.append((transaction, signature))
+            return await super().execute(transaction, signature)
+
+    ledger = Endpoint()
+    world = World(ledger=ledger)
+    transactions = AnswerTransactions(ledger, world.roots, signer, gas_budget=50_000_000)
+    outbox = Outbox(ledger, transactions, FrozenClock())
+    response = Response(bytes(16), 200, (b"sealed",))
+    outcome = await asyncio.wait_for(outbox.deliver(response, SEAL_REF, NOW_MS + 1_000), 10)
+    assert outcome is not None
+    assert outcome.success
+    [(transaction, signature)] = stored
+    verify_signature(transaction, signature, signer.public_key)
+    assert [vars(line)["error"].partition(": ")[2] for line in caplog.records] == [
+        "there are no AWS credentials: give this process some",
+        "KMS answered ThrottlingException",
+        "KMS answered AccessDeniedException: allow the AWS role of this process to use that key",
+    ]
 
 
 @pytest.mark.parametrize("code", ["NotFoundException", "AccessDeniedException"])
