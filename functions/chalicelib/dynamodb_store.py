@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -242,7 +242,7 @@ class DynamoDbRequestStore:
         Raises AdoptionFailedError if nobody knows who won: then nothing may be submitted either.
         """
         try:
-            return self._update(key, values, **update)
+            return self._update(key, values, returned="ALL_NEW", **update)
         except ClientError as error:
             if not is_condition_failure(error):
                 raise AdoptionFailedError from error
@@ -261,8 +261,9 @@ class DynamoDbRequestStore:
         extra: Item,
         also: str = "",
         names: tuple[str, ...] = (),
+        returned: Literal["ALL_NEW", "NONE"] = "NONE",
     ) -> Item:
-        """One conditional write; returns the new item. Raises the client's errors."""
+        """One conditional write; the new item if it is to be returned. Raises the client's errors."""
         answer = self._client.update_item(
             TableName=self._table,
             Key=key,
@@ -270,10 +271,10 @@ class DynamoDbRequestStore:
             ConditionExpression=condition,
             ExpressionAttributeNames={f"#{name}": name for name in (*values, *names)},
             ExpressionAttributeValues={**{f":{name}": value for name, value in values.items()}, **extra},
-            ReturnValues="ALL_NEW",
+            ReturnValues=returned,
             ReturnValuesOnConditionCheckFailure="ALL_OLD",
         )
-        return answer["Attributes"]
+        return answer.get("Attributes", {})
 
 
 def _taker() -> Item:
