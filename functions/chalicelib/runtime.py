@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import threading
@@ -82,6 +83,8 @@ class GatewayHolder:
                     raise NotConfiguredError(
                         "the gateway is not configured: its operator finds the reason in its log"
                     ) from None
+                # What was imported and made so far stays: the garbage collector need not look at it again.
+                gc.freeze()
             return self._gateway
 
 
