@@ -1,12 +1,12 @@
-"""The battery in all combinations, and parking and informers in real time: `make compat`.
+"""The battery in all combinations, and parking, informers and waits in real time: `make compat`.
 
     python -m tests.compat [--kubectl VERSION] [--server SERVER] [--conversion CONVERSION]
                            [--finality-ms N --checkpoint-ms N] [--no-battery] [--no-scenes]
 
 Without options: kubectl 1.32 and 1.37, the in-memory and the real API server, Chalice's own conversion and
 the strict round trip, all at 50/50 ms; the strict one with kubectl 1.37 and the real server once more at
-Sui's own pace, 400/250 ms; then the scenes of parking and of informers. Ends with a table. The exit code is 0
-only if everything that was asked for ran and went well.
+Sui's own pace, 400/250 ms; then the scenes of parking, of informers and of commands that wait. Ends with a
+table. The exit code is 0 only if everything that was asked for ran and went well.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from infra.local.apiserver.errors import ApiServerError
 from infra.local.kubectl import find_kubectl_version
 from infra.local.stack.processes import StackError
-from tests.compat import informing, parking
+from tests.compat import ending, informing, parking
 from tests.compat.execution import Sides, run_battery
 from tests.compat.stages import Stage, in_memory, real
 from tests.compat.steps import load
@@ -39,6 +39,7 @@ SCENES = {
     "parked: two twins": parking.twins,
     "informed for a minute": informing.a_minute,
     "informed with few watches": informing.few_watches,
+    "told soon after the event": ending.soon,
 }
 
 
@@ -92,7 +93,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint-ms", type=int, help="only these times of the chain")
     parser.add_argument("--no-battery", dest="battery", action="store_false", help="only the scenes")
     parser.add_argument(
-        "--no-scenes", dest="scenes", action="store_false", help="without parking and informers in real time"
+        "--no-scenes",
+        dest="scenes",
+        action="store_false",
+        help="without parking, informers and waits in real time",
     )
     return parser
 
