@@ -68,6 +68,7 @@ def _run(number: int, *, seed: int, directory: Path, short: bool) -> Outcome:
     """Says how it went; all that pytest wrote, if not well."""
     title, file = FAULTS[number]
     report, summary, began = directory / str(number), directory / f"{number}.xml", monotonic()
+    print(f"{number} {title}: begun", flush=True)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", f"--junitxml={summary}", str(_HERE / file)],
         env={**os.environ, MODE: "short" if short else "full", SEED: str(seed), REPORT: str(report)},

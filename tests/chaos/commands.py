@@ -123,13 +123,8 @@ class Commands:
             forget()
 
     async def collect(self, seconds: float) -> None:
-        """Waits for the answers that are not there yet, so long at most for all of them."""
-        clock = asyncio.get_running_loop()
-        deadline = clock.time() + seconds
-        for one in self.sent:
-            if one.answer is None:
-                with suppress(TimeoutError):
-                    one.answer = await self._chain.answer(one.asked, max(0.5, deadline - clock.time()))
+        """As the function does."""
+        await collect(self._chain, self.sent, seconds)
 
     def judge(self, tally: Tally) -> None:
         """Counts all commands, and says which ones fared as none may."""
@@ -180,6 +175,19 @@ class Commands:
                 return Wanted("GET", f"{CONFIG_MAPS}/{self.name}-shared", _OK)
             case _:
                 return Wanted("DELETE", f"{CONFIG_MAPS}/{old}", _OK)
+
+
+async def collect(chain: Stage, sent: Sequence[Sent], seconds: float) -> None:
+    """Waits for the answers that are not there yet, so long at most for all of them.
+
+    One after the other: the chain, which is asked again and again, is in this process.
+    """
+    clock = asyncio.get_running_loop()
+    deadline = clock.time() + seconds
+    for one in sent:
+        if one.answer is None:
+            with suppress(TimeoutError):
+                one.answer = await chain.answer(one.asked, max(0.5, deadline - clock.time()))
 
 
 def judge(one: Sent, runs: int, tally: Tally) -> None:

@@ -16,7 +16,7 @@ from tests.chaos.scale import dice, scaled, tallied
 from tests.chaos.supervisor import Supervisor, supervised
 from tests.integration.listener_stage import stage
 
-pytestmark = pytest.mark.timeout(scaled(300, 1800))
+pytestmark = pytest.mark.timeout(scaled(300, 3600))
 
 # Kills and commands, by where events come from.
 SIZES = {"grpc": scaled((6, 24), (100, 300)), "websocket": scaled((3, 12), (10, 40))}

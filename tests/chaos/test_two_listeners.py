@@ -232,7 +232,7 @@ async def test_a_leader_stopped_after_the_claim_and_continued_after_start_by_run
     chain: Stage, pair: Pair, told: Told
 ) -> None:
     first, _ = await pair.settled()
-    with continued_at_last(first, told), at_claim(chain, 1, lambda: first.send(signal.SIGSTOP)):
+    with continued_at_last(first, told), at_claim(chain, 1, lambda: os.kill(first.pid, signal.SIGSTOP)):
         one = await told.send(create(generateName="after-claim-"), start_within_ms=SOON)
         assert await told.answer(one) == 500
     assert "outcome unknown" in one.message
@@ -245,7 +245,7 @@ async def test_a_leader_stopped_after_the_claim_and_continued_after_its_lease_ru
 ) -> None:
     """`start_by` has not passed: it is the lease that stops it."""
     first, second = await pair.settled()
-    with continued_at_last(first, told), at_claim(chain, 1, lambda: first.send(signal.SIGSTOP)):
+    with continued_at_last(first, told), at_claim(chain, 1, lambda: os.kill(first.pid, signal.SIGSTOP)):
         one = await told.send(create(generateName="after-lease-"), start_within_ms=LATER)
         await until(second, LEADS)
     status = await told.answer(one)
