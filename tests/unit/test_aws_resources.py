@@ -7,17 +7,20 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
 from botocore.loaders import Loader
 from chalicelib.metrics import FUNCTION, MIST_PER_SUI, NAMESPACE, UNITS
+from chalicelib.parking_keys import ParkingKeys
 from chalicelib.settings import GatewaySettings, settings_from_environment
 from chalicelib.trust_roots import RootsParameter
 from moto import mock_aws
 
 from infra.local.aws import create_request_table
+from k3s_daas.sui.kms import KmsSigner
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE: dict[str, Any] = json.loads((ROOT / "infra/aws/resources.json").read_text(encoding="utf-8"))
@@ -103,6 +106,49 @@ def test_no_right_is_wider_than_one_resource() -> None:
         (kind, target), *_ = statement["Resource"].items()
         assert kind in ("Fn::GetAtt", "Fn::Sub")
         assert target not in ("*", "")
+
+
+def test_each_right_is_on_the_resource_that_the_settings_name() -> None:
+    variables = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
+    named = {name: value["Ref"] for name, value in variables.items()}
+    expected = {
+        "dynamodb": {named["DAAS_REQUEST_TABLE"]},
+        "kms:GetPublicKey": {named["DAAS_KMS_KEY_ID"]},
+        "kms:Sign": {named["DAAS_KMS_KEY_ID"]},
+        "kms:GenerateMac": {named["DAAS_PARKING_KEY_ID"]},
+        "ssm": {named["DAAS_TRUST_ROOTS_PARAMETER"]},
+        "s3": {named["DAAS_BLOB_BUCKET"]},
+        "logs": set(),
+    }
+    granted: dict[str, set[str]] = {}
+    for statement in POLICY["Statement"]:
+        for action in _actions(statement):
+            key = action if action in expected else action.partition(":")[0]
+            granted.setdefault(key, set()).update(_resources(statement))
+    assert granted == expected
+
+
+def test_keys_are_used_only_as_the_code_uses_them() -> None:
+    conditions = {
+        action: statement.get("Condition")
+        for statement in POLICY["Statement"]
+        for action in _actions(statement)
+    }
+    kms = Recorder()
+    with pytest.raises(NotImplementedError):
+        ParkingKeys.from_kms(kms, "key")  # type: ignore[arg-type] # a test double
+    with pytest.raises(NotImplementedError):
+        KmsSigner._sign_digest(SimpleNamespace(_client=kms, _key_id="key"), bytes(32))  # type: ignore[arg-type] # likewise
+    parameters = [call for _, call in kms.calls]
+    assert conditions["kms:GenerateMac"] == {
+        "StringEquals": {"kms:MacAlgorithm": parameters[0]["MacAlgorithm"]}
+    }
+    assert conditions["kms:Sign"] == {
+        "StringEquals": {
+            "kms:MessageType": parameters[1]["MessageType"],
+            "kms:SigningAlgorithm": parameters[1]["SigningAlgorithm"],
+        }
+    }
 
 
 def test_the_signing_key_signs_as_sui_wants_it_and_outlives_the_stack() -> None:
@@ -210,6 +256,28 @@ def _settings(values: dict[str, str]) -> GatewaySettings:
     return settings_from_environment(
         {name: values.get(value["Ref"], value["Ref"]) for name, value in variables.items()}
     )
+
+
+class Recorder:
+    """A client that is told what to do, and does not."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        def call(**parameters: Any) -> None:
+            self.calls.append((name, parameters))
+            raise NotImplementedError
+
+        return call
+
+
+def _resources(statement: dict[str, Any]) -> set[str]:
+    """Resources and parameters of the template that a statement's resource is made of."""
+    [(kind, target)] = statement["Resource"].items()
+    if kind == "Fn::GetAtt":
+        return {target[0]}
+    return {name.partition(".")[0] for name in re.findall(r"\$\{([^}:]+)\}", target)}
 
 
 def _actions(statement: dict[str, Any]) -> list[str]:
