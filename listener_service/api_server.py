@@ -160,22 +160,24 @@ def load_configuration(kubeconfig: Path | None) -> Any:
     """
     try:
         return kube_config.load_in_cluster() if kubeconfig is None else kube_config.load_file(kubeconfig)
-    except kubernetes_config.ConfigException as error:
-        where = (
-            "KUBECONFIG is not set, and" if kubeconfig is None else f"KUBECONFIG {kubeconfig} cannot be used:"
-        )
-        raise ConfigurationError(f"{where} {error}") from error
-    except ConfigurationError as error:
-        raise ConfigurationError(f"KUBECONFIG {kubeconfig} cannot be used: {error}") from error
+    except (kubernetes_config.ConfigException, ConfigurationError) as error:
+        raise ConfigurationError(_unusable(kubeconfig, str(error))) from error
     except OSError as error:
-        raise ConfigurationError(
-            f"KUBECONFIG {kubeconfig} names {error.filename}, which cannot be read: {error.strerror}"
-        ) from None
+        what = f"{error.filename} cannot be read: {error.strerror}"
+        raise ConfigurationError(_unusable(kubeconfig, what)) from None
     except Exception as error:  # noqa: BLE001  whatever the package's parsers raise for a file that is none
         # Without the cause: a parser's message quotes what it parsed.
-        raise ConfigurationError(
-            f"KUBECONFIG {kubeconfig} is no kubeconfig file ({type(error).__name__})"
-        ) from None
+        what = f"it is no kubeconfig file ({type(error).__name__})"
+        raise ConfigurationError(_unusable(kubeconfig, what)) from None
+
+
+def _unusable(kubeconfig: Path | None, why: str) -> str:
+    if kubeconfig is not None:
+        return f"KUBECONFIG {kubeconfig} cannot be used: {why}"
+    return (
+        "KUBECONFIG is not set, and the service account of a pod cannot be used instead "
+        f"({why.rstrip('.')}): set KUBECONFIG to a kubeconfig file, or run it in the cluster"
+    )
 
 
 def _bearer(configuration: Any) -> str | None:

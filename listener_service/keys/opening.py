@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from k3s_daas.errors import ConfigurationError
 from k3s_daas.passphrase import read_passphrase
 from k3s_daas.sui.key_files import load_encrypted
 from k3s_daas.sui.signers import FileSigner, TransactionSigner
@@ -32,7 +34,8 @@ class OpenedKeys:
 
 def open_keys(settings: KeySettings, *, sleep: Callable[[float], None] = time.sleep) -> OpenedKeys:
     """Waits for a KMS that is away. Raises `ConfigurationError` for what is wrong."""
-    passphrase = None if settings.passphrase_file is None else read_passphrase(settings.passphrase_file)
+    with _named("DAAS_KEY_PASSPHRASE_FILE"):
+        passphrase = None if settings.passphrase_file is None else read_passphrase(settings.passphrase_file)
     if settings.uses_kms:
         # boto3 takes tens of megabytes, which a listener without KMS shall not pay.
         from listener_service.keys.aws import KmsWrapping, kms_client  # noqa: PLC0415
@@ -49,10 +52,20 @@ def open_keys(settings: KeySettings, *, sleep: Callable[[float], None] = time.sl
 
 def _file_signer(settings: KeySettings, passphrase: bytes | None) -> FileSigner:
     assert settings.executor_key_file is not None
-    if settings.plain_executor_key:
-        return FileSigner.load(settings.executor_key_file)
-    assert passphrase is not None
-    return load_encrypted(settings.executor_key_file, passphrase)
+    with _named("DAAS_EXECUTOR_KEY_FILE"):
+        if settings.plain_executor_key:
+            return FileSigner.load(settings.executor_key_file)
+        assert passphrase is not None
+        return load_encrypted(settings.executor_key_file, passphrase)
+
+
+@contextmanager
+def _named(setting: str) -> Iterator[None]:
+    """The commands of an operator complain about the same files, of other names."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{setting}: {error}") from error
 
 
 def _kms_signer(

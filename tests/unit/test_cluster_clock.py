@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import sys
+import time
 
 import pytest
 
-from listener_service.clock import ClusterClock, TimeUnknownError
+from listener_service.clock import ClusterClock, TimeUnknownError, boot_s
 
 SERVER_MS = 1_800_000_000_000
 
@@ -70,3 +72,11 @@ def test_a_clock_that_was_set_at_the_server_is_followed_at_once(jump_ms: int) ->
     machine.lead_ms += jump_ms
     machine.exchange(0.01, 0.01)
     assert machine.clock.earliest_ms() <= machine.server_ms <= machine.clock.now_ms()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells this clock from the monotonic one")
+def test_the_clock_of_leases_and_last_questions_runs_while_the_machine_sleeps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(time, "clock_gettime", {time.CLOCK_BOOTTIME: 77.0}.__getitem__)
+    assert boot_s() == 77.0

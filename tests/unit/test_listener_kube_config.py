@@ -20,7 +20,7 @@ from infra.local.certificates import LocalAuthority
 from k3s_daas.errors import ConfigurationError
 from listener_service import api_server as connection
 from listener_service import exec_plugin
-from listener_service.api_server import ApiCall, ApiServer, NotSentError, load_configuration
+from listener_service.api_server import ApiCall, ApiServer, NotSentError, NotStartedError, load_configuration
 from tests.unit.connect_proxy import ConnectProxy, connect_proxy
 from tests.unit.scripted_api_server import ScriptedApiServer, ScriptedReply, scripted_api_server
 
@@ -168,7 +168,7 @@ def test_a_token_file_that_is_gone_leaves_the_old_token(
         assert get(server) == 200
     assert place.tokens() == ["Bearer first"]
     assert "credentials for the API server not renewed" in caplog.messages
-    with pytest.raises(ConfigurationError, match="token, which cannot be read"):
+    with pytest.raises(ConfigurationError, match="token cannot be read"):
         load_configuration(place.kubeconfig)
 
 
@@ -393,6 +393,31 @@ def test_the_kubeconfigs_proxy_is_used_and_sees_nothing(
     assert b"geheim" not in proxy.tunnelled
     assert place.tokens() == ["Bearer geheim", "Bearer geheim"]
     assert [seen.header("Proxy-Authorization") for seen in place.api.seen] == [None, None]
+
+
+@pytest.mark.parametrize("by_proxy", [False, True])
+def test_over_tls_nothing_is_sent_before_the_gate_is_asked_when_the_connection_stands(
+    by_proxy: bool, place: Place
+) -> None:
+    handshakes: list[int] = []
+
+    def may_start() -> bool:
+        handshakes.append(len(place.names))
+        return len(handshakes) > 1
+
+    call = ApiCall("DELETE", "/api/v1/namespaces/x/pods/y", [], b"{}", 5.0, 100_000)
+    with connect_proxy(place.api.port) as proxy:
+        if by_proxy:
+            place.cluster = {"proxy-url": f"http://127.0.0.1:{proxy.port}"}
+        with place.server() as server:
+            with pytest.raises(NotStartedError) as refused:
+                server.send(call, may_start)
+            assert not refused.value.sent
+            assert (handshakes, place.api.seen) == ([1], [])
+            assert server.send(call, may_start).status == 200
+        assert len(proxy.asked) == (len(place.names) if by_proxy else 0)
+    assert [seen.method for seen in place.api.seen] == ["DELETE"]
+    assert len(handshakes) == 2
 
 
 @pytest.mark.parametrize("status", [403, 407, 502])

@@ -129,6 +129,20 @@ def test_each_key_comes_from_one_place(changes: dict[str, str], environment: dic
         ListenerSettings.from_environment(environment | changes)
 
 
+@pytest.mark.parametrize("name", ["DAAS_EXECUTOR_KEY_FILE", "DAAS_KEY_PASSPHRASE_FILE"])
+@pytest.mark.parametrize("content", [None, b"\0\xff" * 50])
+def test_a_file_that_holds_no_key_is_told_by_its_setting(
+    name: str, content: bytes | None, environment: dict[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "junk"
+    if content is not None:
+        path.write_bytes(content)
+        path.chmod(0o600)
+    with pytest.raises(ConfigurationError, match=rf"^DAAS_EXECUTOR_KEY_FILE: |^{name}: .*junk") as caught:
+        ListenerIdentity.load(ListenerSettings.from_environment(environment | {name: str(path)}))
+    assert "\n" not in str(caught.value)
+
+
 def test_a_passphrase_that_others_can_read_is_refused(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "passphrase").chmod(0o640)
     with pytest.raises(ConfigurationError, match="chmod 600"):
