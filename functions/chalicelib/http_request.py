@@ -118,9 +118,9 @@ def _path(event: Mapping[str, Any]) -> str:
     parameters = event.get("pathParameters") or {}
     try:
         segments = [unquote(str(parameters[name]), errors="strict") for name in names]
-    except UnicodeDecodeError:
+        path = "/" + "/".join(quote(segment, safe=SEGMENT_SAFE) for segment in segments)
+    except UnicodeError:
         raise MalformedRequestError("The request path is not valid UTF-8 after percent-decoding.") from None
-    path = "/" + "/".join(quote(segment, safe=SEGMENT_SAFE) for segment in segments)
     asked = str(event.get("path") or event["requestContext"].get("path") or "")
     return path + "/" if segments and asked.endswith("/") else path
 

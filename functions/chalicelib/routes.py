@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from chalice import Chalice, Response
 from chalice.app import CaseInsensitiveMapping, Request
 
+from chalicelib.api_event import is_complete, is_proxy_event
 from chalicelib.http_request import (
     GatewayRequest,
     api_request_id_of,
@@ -62,11 +63,18 @@ class GatewayApp(Chalice):  # type: ignore[misc] # Chalice carries no types
 
     def __call__(self, event: dict[str, Any], context: Any) -> Any:
         """One invocation of the function: an API Gateway event, and the reply to it."""
+        # Chalice would fail outside of its own answers, or take it for a bug.
+        if not is_proxy_event(event):
+            return self._refuse(400)
         if (event.get("requestContext") or {}).get("resourcePath") not in self.routes:
-            # A route that somebody added at API Gateway. Chalice would look it up, and fail outside of its
-            # own answers.
-            return _response(_chalice_refusal(404)).to_dict(self.api.binary_types)
+            # A route that somebody added at API Gateway.
+            return self._refuse(404)
+        if not is_complete(event):
+            return self._refuse(400)
         return super().__call__(complete_event(event), context)
+
+    def _refuse(self, code: int) -> Any:
+        return _response(_chalice_refusal(code)).to_dict(self.api.binary_types)
 
     @property
     def current_request(self) -> Request | None:

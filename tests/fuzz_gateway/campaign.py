@@ -119,8 +119,9 @@ class Campaign:
     def reshape(self, event: dict[str, Any]) -> dict[str, Any]:
         """The event of the present request, as it is shaped this time."""
         shaped = deepcopy(event)
-        for name in self._shapes:
-            SHAPES[name](shaped)
+        for name, shape in SHAPES.items():
+            if name in self._shapes:
+                shape(shaped)
         return shaped
 
 

@@ -1,6 +1,7 @@
 """Events as they may come besides the usual shape: fields that are null, missing, or filled in otherwise.
 
-API Gateway's own test console and other front ends leave out what the usual path fills in.
+API Gateway's own test console and other front ends leave out what the usual path fills in; whoever may invoke
+the function by himself can send any JSON.
 """
 
 from __future__ import annotations
@@ -23,6 +24,13 @@ def _null(name: str) -> Callable[[Event], None]:
 def _missing(name: str) -> Callable[[Event], None]:
     def shape(event: Event) -> None:
         event.pop(name, None)
+
+    return shape
+
+
+def _other_type(name: str, value: object) -> Callable[[Event], None]:
+    def shape(event: Event) -> None:
+        event[name] = value
 
     return shape
 
@@ -58,14 +66,37 @@ def _surrogate_body(event: Event) -> None:
 
 def _decoded_segments(event: Event) -> None:
     """AWS reports them both ways."""
-    segments = event["pathParameters"] or {}
+    segments = event.get("pathParameters") or {}
     event["pathParameters"] = {name: unquote(value) for name, value in segments.items()} or None
 
 
 def _null_header(event: Event) -> None:
-    event["headers"] = {**(event["headers"] or {}), "content-type": None, "accept": None}
+    event["headers"] = {**(event.get("headers") or {}), "content-type": None, "accept": None}
 
 
+# What only somebody who invokes the function by himself can send.
+_OTHER_TYPES: tuple[tuple[str, object], ...] = (
+    ("headers", ["accept"]),
+    ("headers", {"accept": 1}),
+    ("multiValueHeaders", {"accept": None}),
+    ("multiValueHeaders", {"accept": [None]}),
+    ("queryStringParameters", {"limit": None}),
+    ("multiValueQueryStringParameters", "limit=1"),
+    ("multiValueQueryStringParameters", {"limit": [1]}),
+    ("pathParameters", None),
+    ("pathParameters", {f"s{index}": "\ud800" for index in range(12)}),
+    ("pathParameters", {"s0": None}),
+    ("pathParameters", ["api"]),
+    ("body", 1),
+    ("body", {"kind": "Pod"}),
+    ("requestContext", None),
+    ("requestContext", "api"),
+    ("requestContext", {}),
+    ("requestContext", {"resourcePath": "/{proxy+}", "httpMethod": "GET"}),
+    ("requestContext", {"resourcePath": ["/"], "httpMethod": "GET"}),
+    ("requestContext", {"resourcePath": "/"}),
+    ("requestContext", {"resourcePath": "/", "httpMethod": "GET", "identity": "me"}),
+)
 SHAPES: dict[str, Callable[[Event], None]] = {
     "headers null": _null("headers"),
     "headers missing": _missing("headers"),
@@ -86,12 +117,14 @@ SHAPES: dict[str, Callable[[Event], None]] = {
     "resource missing": _missing("resource"),
     "segments decoded": _decoded_segments,
     "pathParameters missing at the root": lambda event: (
-        None if event["pathParameters"] else _missing("pathParameters")(event)
+        None if event.get("pathParameters") else _missing("pathParameters")(event)
     ),
     "requestTimeEpoch missing": lambda event: event["requestContext"].pop("requestTimeEpoch", None),
     "requestTimeEpoch in the future": _in_context("requestTimeEpoch", 2**53),
     "requestTimeEpoch a text": _in_context("requestTimeEpoch", "yesterday"),
     "identity null": _in_context("identity", None),
     "identity empty": _in_context("identity", {}),
+    # Last: the others look at what they change.
+    **{f"{name} is {value!r}": _other_type(name, value) for name, value in _OTHER_TYPES},
 }
-"""Name -> what is done to an event of the usual shape."""
+"""Name -> what is done to an event; several are done in this order."""

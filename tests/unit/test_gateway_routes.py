@@ -193,6 +193,37 @@ def test_a_route_that_only_api_gateway_has_is_a_404_status(context: dict[str, An
     assert json.loads(base64.b64decode(reply["body"]))["reason"] == "NotFound"
 
 
+EVENT = {
+    "requestContext": {"resourcePath": "/{s0}", "httpMethod": "GET", "identity": None},
+    "pathParameters": {"s0": "api"},
+}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        None,
+        [EVENT],
+        {**EVENT, "requestContext": "api"},
+        {**EVENT, "requestContext": {"resourcePath": "/{s0}"}},
+        {**EVENT, "requestContext": {"resourcePath": ["/{s0}"], "httpMethod": "GET"}},
+        {**EVENT, "requestContext": {"resourcePath": "/{s0}", "httpMethod": "GET", "identity": "me"}},
+        {**EVENT, "pathParameters": None},
+        {**EVENT, "pathParameters": {"s0": None}},
+        {**EVENT, "headers": {"accept": 1}},
+        {**EVENT, "multiValueHeaders": {"accept": [None]}},
+        {**EVENT, "multiValueQueryStringParameters": {"limit": "1"}},
+        {**EVENT, "queryStringParameters": {"limit": None}},
+        {**EVENT, "body": {"kind": "Pod"}},
+    ],
+)
+def test_what_is_no_event_of_api_gateways_is_a_400_status(event: Any) -> None:
+    assert create_app(Recorder)(EVENT, None)["statusCode"] == 200
+    reply = create_app(Recorder)(event, None)
+    assert reply["statusCode"] == 400
+    assert json.loads(base64.b64decode(reply["body"]))["reason"] == "BadRequest"
+
+
 @pytest.mark.parametrize(
     ("content_type", "error", "code", "reason"),
     [
