@@ -56,17 +56,18 @@ class SingleFlightCache(Generic[K, V]):
         # A caller that is cancelled does not take the load away from the others.
         return await asyncio.shield(entry.task), entry.started_s
 
+    def last(self, key: K) -> V | None:
+        """What was loaded last, however old; None if nothing was, or it is being loaded again."""
+        entry = self._entries.get(key)
+        return entry.task.result() if entry is not None and _has_loaded(entry.task) else None
+
     def forget(self, key: K) -> None:
         """Load again at the next `get`."""
         self._entries.pop(key, None)
 
     def reading(self) -> Reading:
         """What it holds and did; on the event loop too."""
-        held = [
-            (key, entry.task.result())
-            for key, entry in self._entries.items()
-            if entry.task.done() and not entry.task.cancelled() and entry.task.exception() is None
-        ]
+        held = [(key, entry.task.result()) for key, entry in self._entries.items() if _has_loaded(entry.task)]
         return Reading(self._hits, self._misses, self._evictions, len(self._entries), deep_size(held))
 
     async def _loaded(self, key: K) -> V:
@@ -75,5 +76,8 @@ class SingleFlightCache(Generic[K, V]):
     def _is_over(self, entry: _Entry[V]) -> bool:
         if not entry.task.done():
             return False
-        failed = entry.task.cancelled() or entry.task.exception() is not None
-        return failed or self._monotonic() - entry.started_s >= self._ttl_s
+        return not _has_loaded(entry.task) or self._monotonic() - entry.started_s >= self._ttl_s
+
+
+def _has_loaded(task: asyncio.Task[V]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None

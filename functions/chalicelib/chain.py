@@ -1,7 +1,8 @@
 """The gateway's view of the chain: what admission decides on and what a transaction needs, both cached.
 
 In steady state a command costs no read for its transaction (epoch, gas price, chain id and the shared
-objects' initial versions are known), and its seal, grant and cluster are read at most about once a second.
+objects' initial versions are known), and its seal, grant and cluster are read at most about once a second,
+in one call where they are due together.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class ChainView:
         self._monotonic = monotonic
         self._confirmed = False
         self._terms: EpochInfo | None = None
+        self._last_cluster: ClusterState | None = None
         self._clusters = SingleFlightCache(self._load_cluster, ttl_s=ttl_s, capacity=1, monotonic=monotonic)
         self._seals = SingleFlightCache(reader.seal, ttl_s=ttl_s, capacity=SEAL_CAPACITY, monotonic=monotonic)
         self._grants = SingleFlightCache(
@@ -59,8 +61,8 @@ class ChainView:
     async def state(self, seal: bytes) -> CommandState:
         """Cluster, seal and grant, as cached. Raises ConfigurationError on the wrong chain."""
         await self._confirm_chain()
-        (cluster, cluster_read), (found, seal_read) = await asyncio.gather(
-            self._clusters.get(None), self._seals.get(seal)
+        (cluster, cluster_read), (found, seal_read), _ = await asyncio.gather(
+            self._clusters.get(None), self._seals.get(seal), self._read_ahead(self._seals.last(seal))
         )
         role = cluster.roles.get(found.role) if found is not None else None
         if found is None or role is None or role.open:
@@ -115,8 +117,16 @@ class ChainView:
             self._confirmed = True
 
     async def _load_cluster(self, _key: None) -> ClusterState:
-        return await self._reader.cluster()
+        self._last_cluster = await self._reader.cluster()
+        return self._last_cluster
+
+    async def _read_ahead(self, seal: SealState | None) -> None:
+        """Read the grant that this seal needed last: so it can share a call with seal and cluster."""
+        role = self._last_cluster.roles.get(seal.role) if self._last_cluster and seal else None
+        if seal is not None and role is not None and not role.open:
+            await self._grants.get((seal.owner, seal.role))
 
     async def _load_grant(self, key: tuple[bytes, str]) -> GrantState | None:
-        cluster, _ = await self._clusters.get(None)
+        # All that is looked up in it is where grants are, which never changes.
+        cluster = self._last_cluster or (await self._clusters.get(None))[0]
         return await self._reader.grant(cluster, *key)

@@ -17,6 +17,7 @@ from chalicelib.discovery_cache import DiscoveryCache
 from chalicelib.discovery_replies import DiscoveryReplies
 from chalicelib.discovery_shelf import DiscoveryShelf
 from chalicelib.http_request import GatewayRequest
+from chalicelib.joined_reads import JoinedReads
 from chalicelib.journey import Log, log_to_stderr
 from chalicelib.leftovers import Leftovers
 from chalicelib.loop import EventLoopThread
@@ -83,7 +84,7 @@ class Gateway:
             ledger, reader, executor=settings.executor, executor_key=roots.executors[settings.executor]
         )
         self._loop = loop
-        self._chain = ChainView(ledger, reader, ttl_s=state_ttl_s)
+        self._chain = ChainView(ledger, ContractReader(JoinedReads(ledger), roots), ttl_s=state_ttl_s)
         self._keys = SealingKeys(roots)
         self._tally = CommandTally(keep_s=2 * state_ttl_s, capacity=SEAL_CAPACITY)
         self._sources = Sources(settings, windows, now_ms=now_ms, log=log)

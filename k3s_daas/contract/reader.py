@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from k3s_daas.bcs import Reader, Writer
 from k3s_daas.contract.addresses import GATEWAY_MODULE, dynamic_field_id, request_object_id
@@ -26,7 +26,7 @@ from k3s_daas.errors import ConfigurationError, LedgerUnavailableError, WireForm
 from k3s_daas.ids import to_hex
 from k3s_daas.payload import payload_hash
 from k3s_daas.roots import TrustRoots
-from k3s_daas.sui.ledger import ChainObject, ForgedReplyError, Ledger, SignedTransaction
+from k3s_daas.sui.ledger import ChainObject, ForgedReplyError, ServiceInfo, SignedTransaction
 from k3s_daas.sui.transactions import DecodedTransaction, MoveCall, decode_transaction
 from k3s_daas.sui.type_tags import StructTag, TypeTag, parse_type_tag
 
@@ -48,10 +48,26 @@ _EXECUTE = _PayloadCall(EXECUTE_FUNCTION, EXECUTE_REQUEST_ID, EXECUTE_PAYLOAD)
 _STORE = _PayloadCall(STORE_FUNCTION, STORE_REQUEST_ID, STORE_RESPONSE)
 
 
+class ObjectReads(Protocol):
+    """The part of the `Ledger` port that reading takes, with that port's guarantees."""
+
+    async def service_info(self) -> ServiceInfo:
+        """See `Ledger.service_info`."""
+        ...
+
+    async def get_object(self, object_id: bytes) -> ChainObject | None:
+        """See `Ledger.get_object`."""
+        ...
+
+    async def get_objects(self, object_ids: Sequence[bytes]) -> list[ChainObject | None]:
+        """See `Ledger.get_objects`."""
+        ...
+
+
 class ContractReader:
     """Reads one cluster's part of the contract through one ledger. Every method may raise `LedgerError`."""
 
-    def __init__(self, ledger: Ledger, roots: TrustRoots) -> None:
+    def __init__(self, ledger: ObjectReads, roots: TrustRoots) -> None:
         self._ledger = ledger
         self._roots = roots
 
