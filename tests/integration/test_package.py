@@ -54,10 +54,17 @@ class Context:
     aws_request_id, function_name, memory_limit_in_mb = "0", "gateway", 512
     def get_remaining_time_in_millis(self):
         return 28_000
-replies = [app.app(event, Context()) for event in events]
+# EventBridge calls a function of its own.
+handlers = {"aws.events": app.sweep}
+replies = [handlers.get(event.get("source"), app.app)(event, Context()) for event in events]
 places = [getattr(module, "__file__", None) or "" for module in list(sys.modules.values())]
 json.dump({"cpu_s": imported, "replies": replies, "places": places}, sys.stdout)
 """
+
+SCHEDULED = {
+    **{"version": "0", "id": "0", "detail-type": "Scheduled Event", "source": "aws.events"},
+    **{"account": "0", "time": "2026-11-22T00:00:00Z", "region": "us-east-1", "resources": [], "detail": {}},
+}
 
 # Packaging asks the package registry, once for all tests here.
 pytestmark = pytest.mark.timeout(180)
@@ -73,7 +80,7 @@ class Packaged:
 @dataclass(frozen=True)
 class Run:
     cpu_s: float
-    replies: list[dict[str, Any]]
+    replies: list[Any]
     places: list[str]
     log: str
 
@@ -240,14 +247,16 @@ def test_configured_it_gets_as_far_as_the_chain(packaged: Packaged, local_aws: s
         now_ms=time.time_ns() // 1_000_000,
     ).encode()
 
-    run = invoke(packaged, [event(None), event(token)], environment)
+    run = invoke(packaged, [event(None), event(token), SCHEDULED], environment)
 
-    without_token, without_chain = run.replies
+    without_token, without_chain, swept = run.replies
     assert without_token["statusCode"] == 401
     assert status(without_token)["reason"] == "Unauthorized"
     assert without_chain["statusCode"] == 503
     assert status(without_chain)["reason"] == "ServiceUnavailable"
     assert header(without_chain, "Retry-After") is not None
+    assert swept is None
+    assert any('"SweepFailures": [0' in line for line in run.log.splitlines())
     assert token not in run.log
 
 
@@ -274,6 +283,17 @@ def test_the_template_holds_the_api_and_what_it_needs(packaged: Packaged) -> Non
     body = resources["RestAPI"]["Properties"]["DefinitionBody"]
     assert body["x-amazon-apigateway-binary-media-types"] == ["*/*"]
     assert "THROTTLED" in body["x-amazon-apigateway-gateway-responses"]
+    events = {name: item["Properties"].get("Events", {}) for name, item in resources.items()}
+    assert {
+        name: event["Properties"]["Schedule"]
+        for name, some in events.items()
+        for event in some.values()
+        if event["Type"] == "Schedule"
+    } == {"Sweep": "rate(1 minute)", "Reclaim": "rate(5 minutes)", "WatchGas": "rate(5 minutes)"}
+    # They may not make them.
+    groups = [item["Properties"] for item in resources.values() if item["Type"] == "AWS::Logs::LogGroup"]
+    assert len(groups) == len(functions)
+    assert all(group["RetentionInDays"] for group in groups)
     assert len(body["paths"]) == 13
     policy = json.loads((ROOT / "infra/aws/policy.json").read_text(encoding="utf-8"))
     roles = [item["Properties"] for item in resources.values() if item["Type"] == "AWS::IAM::Role"]
