@@ -1,36 +1,24 @@
-"""The Move VM behind the seam, with packages that have nothing to do with this project."""
+"""The Move VM behind the seam: packages, objects, dynamic fields, events and failures."""
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import TypeVar
 
 import pytest
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from infra.local.sui.bytecode.interface import read_interface
 from infra.local.sui.compiler import CompiledPackage, compile_package, compile_sources, read_sources
 from infra.local.sui.execution import (
-    CallInput,
-    CallOutcome,
     ChildRemoved,
     ChildWritten,
     Consumed,
     Frozen,
     MoveAbortError,
-    MoveCall,
     MoveExecutionError,
     Mutated,
     ObjectInput,
     ObjectValue,
-    PackageInterface,
     PureInput,
     Shared,
     Transferred,
@@ -39,117 +27,37 @@ from infra.local.sui.execution import (
 from infra.local.sui.vm import SandboxVm
 from infra.local.sui.vm.linking import make_executable
 from infra.local.sui.vm.shims import REDIRECTS
-
-PACKAGES = Path(__file__).parent / "packages"
-GALLERY, GUIDE = b"\x77" * 32, b"\x66" * 32
-SENDER, DIGEST = b"\xa1" * 32, b"\xd1" * 32
-FRAME = TxFrame(SENDER, DIGEST, epoch=3, epoch_timestamp_ms=1_000, ids_created=0)
-NOW_MS = 777
-STD, SUI = bytes(31) + b"\x01", bytes(31) + b"\x02"
-SUI_TYPE = f"0x{SUI.hex()}::sui::SUI"
-COIN_TYPE = f"0x{SUI.hex()}::coin::Coin<{SUI_TYPE}>"
-CLOCK = ObjectInput(
-    ObjectValue(
-        bytes(31) + b"\x06",
-        f"0x{SUI.hex()}::clock::Clock",
-        bytes(31) + b"\x06" + NOW_MS.to_bytes(8, "little"),
-    ),
-    shared=True,
+from tests.integration.gallery_scene import (
+    CLOCK,
+    COIN_TYPE,
+    DIGEST,
+    GALLERY,
+    GUIDE,
+    NOW_MS,
+    PACKAGES,
+    SENDER,
+    STD,
+    SUI,
+    Scene,
+    blob,
+    coin,
+    compiled_gallery,
+    only,
+    published_gallery,
+    pure,
+    u64,
 )
-
-Kind = TypeVar("Kind")
-
-
-def u64(number: int) -> bytes:
-    return number.to_bytes(8, "little")
-
-
-def blob(data: bytes | str) -> bytes:
-    raw = data.encode() if isinstance(data, str) else data
-    assert len(raw) < 128
-    return bytes([len(raw)]) + raw
-
-
-def pure(value: int | str | bytes) -> PureInput:
-    return PureInput(u64(value) if isinstance(value, int) else blob(value))
-
-
-def coin(amount: int) -> ObjectInput:
-    return ObjectInput(ObjectValue(b"\xc0" * 32, COIN_TYPE, b"\xc0" * 32 + u64(amount)), shared=False)
-
-
-def only(outcome: CallOutcome, kind: type[Kind]) -> Kind:
-    (found,) = [change for change in outcome.changes if isinstance(change, kind)]
-    return found
-
-
-@pytest.fixture(scope="module")
-def compiled() -> CompiledPackage:
-    return compile_package(PACKAGES / "gallery")
-
-
-class Scene:
-    """A published gallery, with the state that a ledger would keep between calls."""
-
-    def __init__(self, vm: SandboxVm, package: PackageInterface) -> None:
-        self.vm = vm
-        self.package = package
-        self.objects: dict[bytes, ObjectInput] = {}
-        self.children: dict[bytes, dict[bytes, ObjectValue]] = {}
-        self.gallery_id = b""
-
-    @property
-    def gallery(self) -> ObjectInput:
-        return self.objects[self.gallery_id]
-
-    async def call(
-        self,
-        function: str,
-        *arguments: CallInput,
-        module: str = "gallery",
-        types: tuple[str, ...] = (),
-        package: bytes = GALLERY,
-        frame: TxFrame = FRAME,
-    ) -> CallOutcome:
-        children = {parent: tuple(values.values()) for parent, values in self.children.items()}
-        outcome = await self.vm.call(
-            MoveCall(package, module, function, types, arguments), frame, children, clock_ms=NOW_MS
-        )
-        for change in outcome.changes:
-            match change:
-                case Shared(value):
-                    self.objects[value.id] = ObjectInput(value, shared=True)
-                case Mutated(value):
-                    before = self.objects.get(value.id)
-                    self.objects[value.id] = ObjectInput(value, shared=before is not None and before.shared)
-                case ChildWritten(parent, value):
-                    self.children.setdefault(parent, {})[value.id] = value
-                case ChildRemoved(parent, child):
-                    del self.children[parent][child]
-                case _:
-                    pass
-        return outcome
-
-    async def new_frame(self, glass: int) -> ObjectInput:
-        outcome = await self.call("new_frame", pure(glass))
-        (returned,) = outcome.returns
-        value = ObjectValue(returned.contents[:32], returned.type_tag, returned.contents)
-        return ObjectInput(value, shared=False)
-
-    def type_of(self, name: str) -> str:
-        return f"0x{GALLERY.hex()}::gallery::{name}"
 
 
 @pytest.fixture
-async def scene(compiled: CompiledPackage) -> AsyncIterator[Scene]:
-    vm = SandboxVm(workers=1)
-    scene = Scene(vm, vm.publish(GALLERY, compiled.modules, compiled.dependencies))
-    scene.gallery_id = only(await scene.call("init"), Shared).value.id
-    yield scene
-    await vm.close()
+def compiled() -> CompiledPackage:
+    return compiled_gallery()
 
 
-# === Publishing ===
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    async with published_gallery() as scene:
+        yield scene
 
 
 def test_published_code_differs_from_compiled_code_in_the_package_address_only(
@@ -454,99 +362,3 @@ async def test_what_the_vm_cannot_do_fails_loudly_by_name(scene: Scene) -> None:
 async def test_bad_type_arguments_are_refused(scene: Scene, types: tuple[str, ...]) -> None:
     with pytest.raises(MoveExecutionError):
         await scene.call("count_of", PureInput(b"\x00"), types=types)
-
-
-# === Cryptography ===
-
-
-async def test_ed25519_signatures_are_verified(scene: Scene) -> None:
-    key = Ed25519PrivateKey.generate()
-    public = key.public_key().public_bytes_raw()
-    arguments = (pure(key.sign(b"message")), pure(public))
-    valid = await scene.call("ed25519_is_valid", *arguments, pure(b"message"), module="seals")
-    other = await scene.call("ed25519_is_valid", *arguments, pure(b"massage"), module="seals")
-    assert (valid.returns[0].contents, other.returns[0].contents) == (b"\x01", b"\x00")
-
-
-@pytest.mark.parametrize(
-    ("function", "curve", "order"),
-    [
-        (
-            "k1_is_valid",
-            ec.SECP256K1(),
-            0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141,
-        ),
-        (
-            "r1_is_valid",
-            ec.SECP256R1(),
-            0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551,
-        ),
-    ],
-)
-async def test_ecdsa_signatures_are_verified(
-    scene: Scene, function: str, curve: ec.EllipticCurve, order: int
-) -> None:
-    key = ec.generate_private_key(curve)
-    r, s = decode_dss_signature(key.sign(b"message", ec.ECDSA(hashes.SHA256())))
-    signature = r.to_bytes(32, "big") + min(s, order - s).to_bytes(32, "big")
-    public = key.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
-    arguments = (pure(signature), pure(public))
-    valid = await scene.call(function, *arguments, pure(b"message"), module="seals")
-    other = await scene.call(function, *arguments, pure(b"massage"), module="seals")
-    assert (valid.returns[0].contents, other.returns[0].contents) == (b"\x01", b"\x00")
-
-
-@pytest.mark.parametrize(
-    ("function", "digest"),
-    [
-        ("blake2b", hashlib.blake2b(b"abc", digest_size=32).hexdigest()),
-        ("keccak", "4e03657aea45a94fc7d47ba826c8d667c0d1e6e33a64a036ec44f58fa12d6c45"),
-        ("sha2", hashlib.sha256(b"abc").hexdigest()),
-        ("sha3", hashlib.sha3_256(b"abc").hexdigest()),
-    ],
-)
-async def test_hashes_are_those_of_everybody(scene: Scene, function: str, digest: str) -> None:
-    outcome = await scene.call(function, pure(b"abc"), module="seals")
-    assert outcome.returns[0].contents == blob(bytes.fromhex(digest))
-
-
-async def test_hmac_is_that_of_everybody(scene: Scene) -> None:
-    outcome = await scene.call("mac", pure(b"key"), pure(b"abc"), module="seals")
-    assert outcome.returns[0].contents == blob(hmac.digest(b"key", b"abc", "sha3_256"))
-
-
-async def test_addresses_and_numbers_convert_as_on_sui(scene: Scene) -> None:
-    outcome = await scene.call("numbered", PureInput(bytes(30) + b"\x01\x02"))
-    number, address, text = (one.contents for one in outcome.returns)
-    assert int.from_bytes(number, "little") == 0x0102
-    assert address == bytes(30) + b"\x01\x02"
-    assert text == blob((bytes(30) + b"\x01\x02").hex())
-
-
-# === The framework ===
-
-
-async def test_framework_functions_are_called_like_others(scene: Scene) -> None:
-    outcome = await scene.call("value", coin(60), module="coin", types=(SUI_TYPE,), package=SUI)
-    assert outcome.returns[0].contents == u64(60)
-    to = PureInput(b"\xb0" * 32)
-    sent = await scene.call(
-        "public_transfer", coin(60), to, module="transfer", types=(COIN_TYPE,), package=SUI
-    )
-    assert sent.changes == (Transferred(coin(60).value, b"\xb0" * 32),)
-    larger = await scene.call("max", pure(1), pure(2), module="u64", package=STD)
-    assert larger.returns[0].contents == u64(2)
-
-
-async def test_framework_functions_that_only_a_type_s_module_may_call_are_refused(scene: Scene) -> None:
-    with pytest.raises(MoveExecutionError, match="invalid private transfer call"):
-        await scene.call(
-            "transfer",
-            coin(60),
-            PureInput(b"\xb0" * 32),
-            module="transfer",
-            types=(COIN_TYPE,),
-            package=SUI,
-        )
-    with pytest.raises(MoveExecutionError, match=r"there is no function .*event::record"):
-        await scene.call("record", module="event", package=SUI)
