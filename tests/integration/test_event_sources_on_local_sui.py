@@ -341,3 +341,24 @@ async def test_a_message_above_the_bound_ends_the_connection() -> None:
         with pytest.raises(LedgerUnavailableError, match="too big"):
             await wire.receive()
         await wire.close()
+
+
+async def test_pings_are_answered_and_a_peer_that_answers_none_is_given_up() -> None:
+    forgotten = asyncio.Event()
+
+    async def asks_then_freezes(connection: ServerConnection) -> None:
+        await (await connection.ping())
+        await connection.send("alive")
+        # As a peer whose machine is gone: what is sent to it is neither read nor refused.
+        connection.transport.pause_reading()
+        await forgotten.wait()
+
+    async with serve(asks_then_freezes, "127.0.0.1", 0, close_timeout=0.1) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        wire = await WebSocketEndpoint(f"ws://127.0.0.1:{port}", ping_every_s=0.05, pong_within_s=0.5).open()
+        async with asyncio.timeout(SOON_S):
+            assert await wire.receive() == "alive"
+            with pytest.raises(LedgerUnavailableError, match="ping timeout"):
+                await wire.receive()
+            await wire.close()
+        forgotten.set()
