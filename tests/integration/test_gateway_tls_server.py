@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -69,13 +70,15 @@ def head_and_body(raw: bytes) -> tuple[str, bytes]:
 
 def test_one_connection_serves_many_requests_quickly(served: Served) -> None:
     connection = served.connection()
-    started = time.perf_counter()
+    took_s = []
     for count in range(50):
+        started = time.perf_counter()
         connection.request("POST", "/200", body=b"x" * count)
         reply = connection.getresponse()
         assert (reply.status, reply.read()) == (200, b"x" * count or b"no body")
-    # With Nagle's algorithm each exchange would take 40 ms.
-    assert time.perf_counter() - started < 1.5
+        took_s.append(time.perf_counter() - started)
+    # With Nagle's algorithm most exchanges would take 40 ms; a busy machine slows down some.
+    assert median(took_s) < 0.03
     connection.close()
 
 
