@@ -18,6 +18,7 @@ from tests.fuzz_gateway.vocabulary import (
     BODIES,
     CANARY,
     CARRIED,
+    CONTENT_TYPES,
     DROPPED,
     HEADER_VALUES,
     KEYS,
@@ -32,6 +33,7 @@ from tests.fuzz_gateway.vocabulary import (
     SEGMENTS,
     SERVED,
     VALUES,
+    WATCHES,
 )
 from tests.instant.api_server import WireReply
 
@@ -101,6 +103,24 @@ def _header(draw: Draw, request: Hostile) -> Hostile:
     return replace(request, headers=(*request.headers, *([(name, value)] * times)))
 
 
+def _other_case(draw: Draw, request: Hostile) -> Hostile:
+    """A header once more, in other letters and with another value: not every reader sees two of one."""
+    name, _ = draw(st.sampled_from([*request.headers, ("Authorization", "")]))
+    twin = (name.swapcase(), draw(st.sampled_from(HEADER_VALUES)))
+    headers = [*request.headers, twin] if draw(st.booleans()) else [twin, *request.headers]
+    return replace(request, headers=tuple(headers))
+
+
+def _content_type(draw: Draw, request: Hostile) -> Hostile:
+    pair = ("Content-Type", draw(st.sampled_from(CONTENT_TYPES)))
+    return replace(request, headers=(*request.headers, pair))
+
+
+def _many_parameters(draw: Draw, request: Hostile) -> Hostile:
+    pair = f"{draw(st.sampled_from(KEYS))}={draw(st.sampled_from(['', '1', CANARY]))}"
+    return replace(request, query="&".join([request.query, *[pair] * draw(st.sampled_from([2, 100, 3_000]))]))
+
+
 def _refused_header(draw: Draw, request: Hostile) -> Hostile:
     pair = (draw(st.sampled_from(REFUSED)), draw(st.sampled_from(["root", "SPDY/3.1", CANARY])))
     return replace(request, headers=(*request.headers, pair))
@@ -133,7 +153,10 @@ SPOILS: tuple[Spoil, ...] = (
         _parameter,
         _header,
         _header,
+        _other_case,
+        _content_type,
         _refused_header,
+        _many_parameters,
         _body,
     ),
     *(_token, _token, _shape, _reply, _reply),
@@ -151,10 +174,12 @@ def corpus() -> Iterator[Hostile]:
         yield replace(get, path=f"{SERVED[0]}/{segment}")
     for method in (*METHODS, *OTHER_METHODS):
         yield replace(get, method=method)
-    for name in (*DROPPED, *REFUSED):
-        yield replace(get, headers=((name, CANARY),))
-    for pair in CARRIED:
-        yield replace(get, headers=(pair, pair))
+    yield from _known_headers(get)
+    for media in CONTENT_TYPES:
+        yield replace(post, method="PATCH", headers=(("Content-Type", media),))
+    for query in WATCHES:
+        yield replace(get, query=query)
+        yield replace(get, path=f"{SERVED[1]}/log", query=query.replace("watch", "follow"))
     for kind in KINDS:
         yield replace(get, token=TokenSpec(kind, 200))
     for kind in ("read-only", "one-namespace"):
@@ -165,6 +190,15 @@ def corpus() -> Iterator[Hostile]:
         yield replace(get, reply=reply)
     for body in BODIES:
         yield replace(post, body=body)
+
+
+def _known_headers(get: Hostile) -> Iterator[Hostile]:
+    for name in (*DROPPED, *REFUSED):
+        yield replace(get, headers=((name, CANARY),))
+    for pair in CARRIED:
+        yield replace(get, headers=(pair, pair))
+    for name, value in (("Authorization", "Bearer x"), ("User-Agent", "b"), ("Accept", "*/*")):
+        yield replace(get, headers=((name, value), (name.swapcase(), CANARY)))
 
 
 @st.composite

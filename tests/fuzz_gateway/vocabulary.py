@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 from tests.fuzz_gateway.tokens import TOKEN_HERE
 from tests.instant.api_server import WireReply
 
@@ -32,6 +34,11 @@ PATHS = (
     "/api/v1/secrets",
     "/api/v1/nodes/n1/proxy",
     "/api/v1/namespaces/default/serviceaccounts/x/token",
+    "/api/v1/nodes/n1",
+    "/api/v1/namespaces/default/services/https:web:443/proxy/a/b/c/d",
+    "/api/v1/namespaces/default/services/https:web:443/proxy/a/b/c/d/e",
+    "/api/v1/namespaces/default/services/https:web:443/proxy/a/b/c/d/e/f",
+    "/apis/apps/v1",
     "/apis/apps/v1/namespaces/default/deployments/web/scale",
     "/apis/apps/v1/deployments",
     "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
@@ -293,12 +300,28 @@ CARRIED = (
     ("If-Match", "*"),
     ("Content-Type", "application/vnd.kubernetes.protobuf"),
 )
+WATCHES = (
+    "watch=true&timeoutSeconds=1&resourceVersion=5&allowWatchBookmarks=true",
+    "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&timeoutSeconds=99999999999",
+    "watch&watch=false&timeoutSeconds=-1",
+)
+CONTENT_TYPES = (
+    *(
+        "application/strategic-merge-patch+json",
+        "application/merge-patch+json",
+        "application/json-patch+json",
+    ),
+    *("application/apply-patch+yaml", "application/apply-patch+cbor", "application/cbor", "application/yaml"),
+    *("multipart/form-data; boundary=x", "application/x-www-form-urlencoded", "text/html", "text/plain"),
+    *("application/json; charset=utf-16", "APPLICATION/JSON;;", "json", "*/*", "application/json, text/html"),
+)
 PLAIN_QUERIES = (
     "",
     "limit=500",
     "dryRun=All&fieldManager=kubectl",
     "labelSelector=a%3Db&labelSelector=c",
     "x=",
+    *WATCHES,
 )
 BODIES = (
     *(b"", b"{}", b'{"kind":"Pod"}', b"{", b"null", b"\0", b"\xff\xfe", b"k8s\0\x80", b"\xd9\xd9\xf7\xa0"),
@@ -309,6 +332,7 @@ BODIES = (
         b"[" * 100_000,
         b"a" * 3_145_729,
     ),
+    *(gzip.compress(b'{"kind":"Pod"}', mtime=0), gzip.compress(b"{" * 10_000_000, 1, mtime=0)),
     *(b"x" * 5_000_000, b'{"apiVersion":"v1","kind":"DeleteOptions"}', b"---\nkind: Pod\n"),
 )
 OK = WireReply()
