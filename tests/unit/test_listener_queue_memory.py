@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from k3s_daas.sui.ledger import ChainEvent
+from listener_service.event_source import SourcedEvent
+from listener_service.queue.core import Queue
+from listener_service.queue.dispatcher import Dispatcher
 from listener_service.queue.memory import UNLIMITED_BYTES, Cgroup, MemoryBound, full_bound
+from listener_service.queue.ticket import Kind, Ticket
+from tests.unit import virtual_time
 
 MIB = 1024 * 1024
 
@@ -106,3 +113,42 @@ def test_the_bound_shrinks_under_pressure_and_grows_back(v2: Path, own: Path) ->
         now_s = float(second)
         bound.look()
     assert (bound.now_bytes, bound.is_pressed) == (64 * MIB, False)
+
+
+def test_a_queue_that_is_pressed_takes_less_and_takes_more_again_afterwards(v2: Path, own: Path) -> None:
+    async def main() -> None:
+        memory = MemoryBound(64 * MIB, Cgroup(v2, own), monotonic=asyncio.get_running_loop().time)
+        queue = Queue(dict.fromkeys(Kind, 0), memory.now_bytes)
+        dispatcher = Dispatcher(queue, memory, virtual_time.VirtualClock(), lambda _: None)
+        running = asyncio.create_task(dispatcher.run())
+        for _ in range(8):
+            # A quarter of the bound is for what waits.
+            async with asyncio.timeout(1):
+                await dispatcher.put(waiting(MIB))
+        write(v2, memory__pressure="some avg10=80.00 avg60=0.00 avg300=0.00 total=9\n")
+        await asyncio.sleep(5)
+        assert queue.bound_bytes == 4 * MIB
+        put = asyncio.create_task(dispatcher.put(waiting(MIB)))
+        await asyncio.sleep(60)
+        assert not put.done(), "the stream is read on although memory is short"
+        write(v2, memory__pressure="some avg10=0.00 avg60=0.00 avg300=0.00 total=9\n")
+        await asyncio.sleep(30)
+        assert (queue.bound_bytes, put.done()) == (64 * MIB, True)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    virtual_time.run(main())
+
+
+def waiting(size: int) -> Ticket:
+    event = ChainEvent(bytes(32), "m", "t", bytes(32), b"", "digest", 0)
+    return Ticket(
+        SourcedEvent(event, replayed=False),
+        b"holder",
+        Kind.READ,
+        None,
+        10**15,
+        0,
+        waiting_bytes=size,
+        work_bytes=1,
+    )
