@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from infra.local.kube.app import build_app
 from infra.local.kube.authentication import User
 from infra.local.kube.cluster import Cluster
 from infra.local.kube.errors import Json
@@ -441,6 +442,30 @@ def test_the_audit_log_goes_to_a_file_and_holds_no_secret(tmp_path: Path) -> Non
     ]
     assert entries[0]["objectRef"]["resource"] == "secrets"
     assert not {"hunter2", "root-token", "stolen"} & set(path.read_text().replace('"', " ").split())
+
+
+async def test_a_request_whose_sender_died_was_never_made(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    half = {"type": "http.request", "body": b'{"metadata":', "more_body": True}
+    messages: list[Json] = [half, {"type": "http.disconnect"}]
+    sent: list[Any] = []
+
+    async def receive() -> Json:
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        **{"type": "http", "method": "POST", "path": MAPS, "raw_path": MAPS.encode(), "query_string": b""},
+        **{"headers": [(b"authorization", b"Bearer root")], "server": ("test", 80), "scheme": "https"},
+    }
+    await build_app(cluster)(scope, receive, send)
+    assert messages == []
+    assert list(cluster.store.objects(("", "configmaps"), "default")) == []
+    assert list(cluster.audit.entries) == []
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize(

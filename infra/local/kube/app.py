@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
@@ -71,6 +71,9 @@ class _Face:
             response = await self._answered(request, info, query, wanted or user)
         except ApiError as error:
             response = _status(error)
+        except ClientDisconnect:
+            # It never came as a whole: nothing was asked, and nobody waits for the answer.
+            return Response(status_code=400)
         except Exception:
             logger.exception("%s %s failed", request.method, info.path)
             response = _status(

@@ -60,7 +60,8 @@ class AuditLog:
             self._file.flush()
 
     def find(self, matches: Callable[[Json], bool]) -> list[Json]:
-        return [entry for entry in self.entries if matches(entry)]
+        """Those that match, oldest first; also while the server's thread adds further ones."""
+        return [entry for entry in self.entries.copy() if matches(entry)]
 
     def close(self) -> None:
         if self._file:
