@@ -43,7 +43,6 @@ from tests.integration.listener_stage import Asked, Process, Stage, stage
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
-SECRETS = ("", "secrets")
 # A key is replaced after this time; a step is taken four times as often.
 QUICK = {"DAAS_KEY_ROTATION_SECONDS": "4", "DAAS_LEASE_SECONDS": "2"}
 

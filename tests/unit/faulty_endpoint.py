@@ -24,8 +24,6 @@ OTHER = f"{to_hex(PACKAGE)}::events::Other"
 PAGE = 3
 CALL_TIMEOUT_S = 10.0
 
-Position = tuple[str, int]
-
 
 def event(number: int, checkpoint: int, tag: str = WANTED) -> ChainEvent:
     return ChainEvent(
