@@ -291,6 +291,8 @@ class Stack:
             DAAS_PARKING_KEY_ID=parking_key_id,
             DAAS_REFUSAL_LOG_FILE=str(self._state / "logs" / "refusals.log"),
             DAAS_EXECUTOR=to_hex(wiring.services.executor.address),
+            # As Lambda's runtime says it: the function imports less there than a tool does.
+            AWS_LAMBDA_FUNCTION_NAME="gateway",
         )
 
 
