@@ -61,7 +61,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory, ThreadPoolExecutor(options.jobs) as pool:
         run = partial(_run, seed=seed, directory=Path(directory), short=options.short)
         done = list(pool.map(run, sorted(options.only, key=LONGEST_FIRST.index)))
-    return _conclude(sorted(done, key=lambda one: one.number), seed)
+    return conclude(sorted(done, key=lambda one: one.number), seed)
 
 
 def _run(number: int, *, seed: int, directory: Path, short: bool) -> Outcome:
@@ -96,7 +96,7 @@ def _counted(summary: Path) -> str:
     return f"{failed} TESTS FAILED" if failed else f"{suite.attrib['tests']} tests passed"
 
 
-def _conclude(done: Sequence[Outcome], seed: int) -> int:
+def conclude(done: Sequence[Outcome], seed: int) -> int:
     """Prints the table; the exit code."""
     print("\n".join(["", *table([tally for one in done for tally in one.tallies])]))
     failed = [str(one.number) for one in done if one.code]
