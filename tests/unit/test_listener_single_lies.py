@@ -26,7 +26,9 @@ from k3s_daas.sui.ledger import ChainEvent, SignedTransaction
 from k3s_daas.sui.transactions import AddressBalanceGas, PtbBuilder, transaction_digest
 from listener_service.authorised_call import authorised_command
 from listener_service.blobs import BlobClient
+from listener_service.event_source import SourcedEvent
 from listener_service.keys.keyring import Keyring
+from listener_service.queue.ticket import ticket_of
 from listener_service.refusal import NotForUsError, RefusedCommandError, UnbelievableError
 from listener_service.verification import Verifier
 from tests.unit.contract_world import (
@@ -307,6 +309,14 @@ async def test_a_path_is_authorised_by_its_verb_and_pattern_alone(
 ) -> None:
     told.requested, told.event = told.world.command("POST", "/openapi/v3", authorised=authorised)
     assert await _refusal(told) == "AttributeMismatch"
+
+
+async def test_the_priority_is_the_roles_as_the_chain_says_whatever_the_event_says(told: Told) -> None:
+    requested, verifier = replace(told.requested, priority=9), told.verifier()
+    sourced = SourcedEvent(told.event, replayed=False)
+    assert ticket_of(sourced, requested, verifier.priority_of).priority == 0
+    await verifier.verify(told.event, requested)
+    assert ticket_of(sourced, requested, verifier.priority_of).priority == 1
 
 
 async def _refusal(told: Told) -> str:
