@@ -262,6 +262,7 @@ def _wire(
             places=places(settings.concurrency),
             memory=memory,
             drain_s=settings.drain_ms / 1000,
+            finish_s=settings.finish_ms / 1000,
             clock=clock,
             counts=counts,
             chores={"rotate the sealing keys": rotation.run},

@@ -18,7 +18,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from k3s_daas.contract.addresses import request_key
@@ -80,6 +80,8 @@ class Claim:
     event_index: int
     start_by_ms: int
     answer_by_ms: int
+    holder: str = field(default="", compare=False)
+    """Who made it, if it was found: the Lease's holder."""
 
     @classmethod
     def of(cls, requested: ApiRequested, reply_key: bytes, event: ChainEvent) -> Claim:
@@ -293,13 +295,13 @@ def _claim_of(lease: Lease) -> Claim | None:
         claim = Claim.decode(lease.annotations.get(CLAIM, ""))
         if claim.name != lease.name or lease.labels.get(MINUTE) != str(claim.minute):
             raise ValueError("name or label are of another request")
+        return replace(claim, holder=lease.holder)
     except ValueError as error:
         _log.error(
             "a Lease with the label of claims is none: its request, if there is one, is not run",
             extra={"lease": lease.name, "error": str(error)},
         )
         return None
-    return claim
 
 
 def _is_same(stored: Lease, wanted: Lease) -> bool:

@@ -14,14 +14,17 @@ already have done is what claims are for.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from k3s_daas.errors import ConfigurationError
 from k3s_daas.roots import TrustRoots
+from listener_service import finishing
 from listener_service.api_server import ApiServerError
 from listener_service.clock import Clock, boot_s
 from listener_service.kube_objects import (
@@ -47,6 +50,7 @@ _RETRY_EVERY = 1 / 15
 _LOOK_EVERY_S = 0.5
 _LOOKS_PER_DURATION = 10
 _WATERMARK_EVERY_S = 1.0
+_DECLINE_WITHIN_S = 5.0
 # An API server that restarts refuses everybody until it has read who may do what.
 _REFUSED_IN_PASSING_S = 60.0
 
@@ -70,6 +74,8 @@ class Term:
         self.number = lease.transitions
         self.holder = lease.holder
         self.lease = lease
+        self.finishing = finishing.read(lease.annotations)
+        """Predecessors that may still answer what they claimed, and until when (Unix ms)."""
         self._until_s = until_s
         self._boot_s = boot_s
         self._watermark_written_s = boot_s()
@@ -128,6 +134,7 @@ class Leadership:
     clock: Clock
     boot_s: Callable[[], float] = boot_s
     on_standby: Callable[[], None] = lambda: None
+    _finishing: dict[str, int] = field(default_factory=dict)
     _seen: str | None = None
     _seen_s: float = field(default=0.0)
     _allowed_s: float | None = None
@@ -178,6 +185,10 @@ class Leadership:
         term.end()
         _log.warning("the term is over", extra={"term": term.number})
 
+    def finishes(self, within_s: float) -> None:
+        """This process may still answer what it claimed, for so long: whoever leads next shall know."""
+        self._finishing[self.identity] = self.clock.now_ms() + math.ceil(within_s * 1000)
+
     async def release(self, term: Term, watermark: int | None) -> None:
         """Ends the term and gives the Lease back, so that a standby need not wait for it to run out."""
         was_current = term.is_current()
@@ -186,8 +197,8 @@ class Leadership:
             return
 
         async def give_back() -> None:
-            annotations = term.annotations(watermark, at_once=True)
             now_ms = self.clock.now_ms()
+            annotations = self._annotations(term.annotations(watermark, at_once=True))
             await self.leases.replace(
                 replace(term.lease, holder="", renewed_ms=now_ms, annotations=annotations)
             )
@@ -210,9 +221,33 @@ class Leadership:
             acquired_ms=now_ms,
             renewed_ms=now_ms,
             transitions=found.transitions + 1 if found is not None else 0,
+            annotations=self._annotations({} if found is None else found.annotations),
         )
-        taken = await (self._create(wanted) if found is None else self.leases.replace(wanted))
+        taking = asyncio.ensure_future(self._create(wanted) if found is None else self.leases.replace(wanted))
+        try:
+            taken = await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            await self._decline(taking)
+            raise
         return Term(taken, self._until_s(sent_s), self.boot_s)
+
+    async def _decline(self, taking: asyncio.Future[Lease]) -> None:
+        """For who was told to end while it asked for the lead: it may get it, and would be gone."""
+        try:
+            async with asyncio.timeout(_DECLINE_WITHIN_S):
+                try:
+                    taken: Lease | None = await taking
+                except KubeUnavailableError:
+                    taken = await self.leases.get(self.name)
+                if taken is not None and taken.holder == self.identity:
+                    await self.leases.replace(replace(taken, holder=""))
+        except KubeRefusedError:
+            return  # somebody was faster
+        except (KubeUnavailableError, TimeoutError) as error:
+            _log.warning("the leader Lease may be ours, it runs out", extra={"error": str(error)})
+
+    def _annotations(self, known: Mapping[str, str]) -> dict[str, str]:
+        return finishing.written(known, self._finishing, self.clock.now_ms())
 
     async def _create(self, wanted: Lease) -> Lease:
         try:

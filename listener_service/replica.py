@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from listener_service.leadership import Leadership, NotLeadingError, Term
@@ -23,16 +23,21 @@ class Replica:
     leadership: Leadership
     begin: Callable[[Term], Coroutine[Any, Any, ListenerService]]
     skip_to: int | None = None
+    _finishing: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`. Raises what needs a person: `ConfigurationError`, or what a source raises."""
-        while not stop.is_set():
-            term = await unless(stop, self.leadership.acquire())
-            if term is not None:
-                await self._lead(term, stop)
+        """Until `stop`, and until what was claimed is finished. Raises what needs a person:
+        `ConfigurationError`, or what a source raises."""
+        try:
+            while not stop.is_set():
+                term = await unless(stop, self.leadership.acquire())
+                if term is not None:
+                    await self._lead(term, stop)
+        finally:
+            await asyncio.gather(*self._finishing)
 
     async def _lead(self, term: Term, stop: asyncio.Event) -> None:
-        """The Lease is renewed until the service has drained, and then given back."""
+        """The Lease is renewed until the service has drained, then given back. What was claimed goes on."""
         service: ListenerService | None = None
 
         def progress() -> int | None:
@@ -53,6 +58,11 @@ class Replica:
             for task in (keeping, stopped):
                 task.cancel()
             await asyncio.gather(keeping, stopped, return_exceptions=True)
+            if service is not None and service.unfinished:
+                self.leadership.finishes(service.finish_s)
+                finishing = asyncio.create_task(service.finish())
+                self._finishing.add(finishing)
+                finishing.add_done_callback(self._finishing.discard)
             await self.leadership.release(term, progress())
 
     async def _begun(self, term: Term, ended: asyncio.Event) -> ListenerService | None:

@@ -4,8 +4,8 @@ What comes waits in the queue, which decides what is in work and in which order;
 is not read on. There is one task for each command in work. Every mutation is claimed before its first byte
 goes out, so a successor knows what may have run.
 
-When the term is over nothing is started, and nothing is answered but what was started or claimed: the rest
-is the successor's.
+When the term is over nothing is started, and nothing is answered but what was claimed: the rest is the
+successor's. What was claimed is waited for, without the lead, and answered.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -65,6 +65,7 @@ class ListenerService:
     places: Mapping[Kind, int]
     memory: MemoryBound
     drain_s: float
+    finish_s: float
     clock: BoundedClock
     counts: Counts = field(default_factory=Tally)
     chores: Mapping[str, Chore[None]] = field(default_factory=dict)
@@ -92,7 +93,8 @@ class ListenerService:
         return self._frontier.covered
 
     async def run(self, stop: asyncio.Event, *, watermark: int | None) -> None:
-        """Works until `stop`, then drains. Raises what the source raises: only what needs a person.
+        """Works until `stop`, then drains; what it claimed may be unfinished then, and is left to `finish`.
+        Raises what the source raises: only what needs a person.
 
         The term may be over by then, or not: see the module docstring.
         """
@@ -119,6 +121,25 @@ class ListenerService:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
             await self._drain()
+
+    @property
+    def unfinished(self) -> int:
+        """How many commands are in work; after `run` they are claimed."""
+        return len(self._tasks)
+
+    async def finish(self) -> None:
+        """Waits for what was claimed, at most `finish_s`: it may have run, and nobody else knows how it
+        ended. The lead may be somebody else's by now; what is cut off he finds among the claims.
+        """
+        if not self._tasks:
+            return
+        _log.info("finishing what was claimed", extra={"commands": len(self._tasks)})
+        try:
+            await asyncio.wait(set(self._tasks), timeout=self.finish_s)
+        finally:
+            if late := set(self._tasks):
+                _log.warning("stopped with commands in work", extra={"commands": len(late)})
+                await _ended(late)
 
     async def _work(self, watermark: int | None) -> None:
         try:
@@ -267,6 +288,7 @@ class ListenerService:
                 _log.warning("claimed by somebody else, not run", extra=_where(event))
                 self.counts.not_run(CLAIMED_BEFORE)
                 self._dispatcher.leave(ticket)
+                self.term.confirm()
                 await self._succession.settle(command.reply_to, requested.start_by_ms)
                 return None
             case Claimed.TOO_LATE:
@@ -278,19 +300,23 @@ class ListenerService:
 
     async def _claim(self, command: VerifiedCommand, event: ChainEvent) -> Claimed:
         claim, began = Claim.of(command.requested, command.envelope.reply_key, event), time.perf_counter()
+        task, outcome = asyncio.current_task(), None
+        assert task is not None
+        # Not cut off: whether the claim is ours must be known, or its caller hears less than the truth.
+        self._successors.discard(task)
         try:
-            return await self.claims.claim(claim)
+            outcome = await self.claims.claim(claim)
+            return outcome
         except ClaimRefusedError as error:
             _log.error("a command cannot be claimed", extra={"error": str(error)})
             raise RefusedCommandError("claim", answers.not_claimed(), command.reply_to) from error
         finally:
+            if outcome is not Claimed.OURS:
+                self._successors.add(task)
             self.counts.took("claim", Kind.MUTATION.value, time.perf_counter() - began)
 
     async def _run_claimed(self, command: VerifiedCommand, event: ChainEvent) -> ResponseEnvelope:
         """From here on nobody else runs it, so whatever we know about it is the truth."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._successors.discard(task)
         self._frontier.settled(event.identity)
         try:
             return await self.executor.run(command, self.term)
@@ -311,23 +337,24 @@ class ListenerService:
             return False
 
     async def _drain(self) -> None:
-        """Waits for what is in work, at most `drain_s`; what is cut off a successor finds among the claims,
-        or in the replay, as what waits in the queue.
+        """Waits for what is in work, at most `drain_s` and as long as the term lasts. Then what nobody
+        claimed is the successor's, who finds it in the replay, as what waits in the queue.
         """
         now_s = asyncio.get_running_loop().time
         ends_s = now_s() + self.drain_s
-        while self._tasks and (left_s := ends_s - now_s()) > 0:
-            # Again and again: the term may end while it drains, and a watch may open that was being verified.
-            if not self.term.is_current():
-                for task in self._successors:
-                    task.cancel()
+        while self._tasks and self.term.is_current() and (left_s := ends_s - now_s()) > 0:
+            # Again and again: a watch may open that was being verified.
             self.executor.end_open_calls()
             await asyncio.wait(set(self._tasks), timeout=min(left_s, _LOOK_WHILE_DRAINING_S))
-        if late := set(self._tasks):
-            _log.warning("stopped with commands in work", extra={"commands": len(late)})
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        if left := set(self._successors):
+            _log.warning("commands are left to whoever leads next", extra={"commands": len(left)})
+            await _ended(left)
+
+
+async def _ended(tasks: Set[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _until(stop: asyncio.Event) -> None:

@@ -84,8 +84,11 @@ class ListenerSettings:
     lease_s: int = 15
     """DAAS_LEASE_SECONDS: after this time a replica that died is replaced; the same at all replicas."""
 
-    drain_ms: int = 2_000
-    """DAAS_DRAIN_MS: how long SIGTERM waits for commands in work."""
+    drain_ms: int = 1_000
+    """DAAS_DRAIN_MS: how long SIGTERM waits for commands in work before the lead is given back."""
+
+    finish_ms: int = 20_000
+    """DAAS_FINISH_MS: how long after that it waits for mutations that it has claimed."""
 
     blob_places: BlobPlaces | None = None
     """DAAS_BLOB_HOSTS: hosts (`host` or `host:port`, separated by commas) that bodies larger than a
@@ -133,7 +136,8 @@ class ListenerSettings:
             queue_bytes=read.optional_number("DAAS_QUEUE_BYTES", 8 * 1024 * 1024, 2**40),
             open_calls=read.number("DAAS_OPEN_CALLS", 64, 1, 1024),
             lease_s=read.number("DAAS_LEASE_SECONDS", 15, 2, 300),
-            drain_ms=read.number("DAAS_DRAIN_MS", 2_000, 0, 600_000),
+            drain_ms=read.number("DAAS_DRAIN_MS", 1_000, 0, 600_000),
+            finish_ms=read.number("DAAS_FINISH_MS", 20_000, 0, 600_000),
             blob_places=read.blob_places(development=endpoints.development),
             reply_node=read.reply_node(),
             gas_budget=read.number("DAAS_GAS_BUDGET", 50_000_000, 1_000_000, 50_000_000_000),

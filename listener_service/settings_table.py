@@ -197,9 +197,16 @@ GROUPS = (
             ),
             Setting(
                 "DAAS_DRAIN_MS",
-                "2000",
-                "how long SIGTERM waits for commands in work, before the lead is given back; Kubernetes' "
-                "grace period must be longer",
+                "1000",
+                "how long SIGTERM waits for commands in work, before the lead is given back; reads that take "
+                "longer are run again by whoever leads next",
+            ),
+            Setting(
+                "DAAS_FINISH_MS",
+                "20000",
+                "how long it waits then for mutations that it has claimed, to answer how they ended; what "
+                "takes longer is answered 'outcome unknown' by whoever leads next. Kubernetes' grace period "
+                "must be longer than both together and 5 seconds",
             ),
             Setting("DAAS_LOG_LEVEL", "info", "`debug`, `info`, `warning` or `error`"),
         ),
@@ -211,7 +218,7 @@ KMS is reached as AWS's SDK does it: region, credentials and endpoint come from 
 An empty variable counts as unset.
 
 exit codes:
-  0    it was told to end (SIGTERM, SIGINT), has drained and given the lead back
+  0    it was told to end (SIGTERM, SIGINT), has drained, given the lead back and finished what it claimed
   1    a setting is wrong, or a person is needed: one sentence on stderr says what for; or it failed
        inside: its log has the trace
   2    an argument that it does not have

@@ -1,8 +1,8 @@
 """What a predecessor left open: claims without an answer, which nobody runs again.
 
 Whoever made such a claim may still be about to run its command until `start_by` has passed, and may still
-answer it. So it is waited for, the chain is asked again, and only then its caller is told that the outcome is
-unknown.
+answer it: one that was told to end says until when (`finishing.py`). So it is waited for, the chain is asked
+again, and only then its caller is told that the outcome is unknown.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from listener_service.responder import Responder
 _log = logging.getLogger(__name__)
 
 _MARGIN_S = 0.01
+# Whatever a predecessor said, so much is left for the successor's answer.
+_FOR_OUR_ANSWER_MS = 60_000
 
 
 @dataclass(slots=True)
@@ -49,10 +51,11 @@ class Succession:
             _log.info("claims of an earlier term", extra={"claims": len(claims), "open": len(left)})
         await asyncio.gather(*(self._settle_quietly(claim) for claim in left))
 
-    async def settle(self, reply_to: ReplyTo, start_by_ms: int) -> None:
-        """Answers "outcome unknown" when `start_by` has passed, unless it is answered by then."""
+    async def settle(self, reply_to: ReplyTo, not_before_ms: int) -> None:
+        """Answers "outcome unknown" when this time (`start_by`, or later) has passed, unless it is answered
+        by then."""
         request_id_var.set(request_id_text(reply_to.request_id))
-        while (left_ms := start_by_ms - self.clock.earliest_ms()) >= 0:
+        while (left_ms := not_before_ms - self.clock.earliest_ms()) >= 0:
             await self.clock.sleep(left_ms / 1000 + _MARGIN_S)
         self.term.confirm()
         if await self._is_answered((reply_to.seal, reply_to.request_id)):
@@ -66,9 +69,13 @@ class Succession:
         response = passthrough.status_response(status, reply_to.request_id)
         await self.responder.answer(reply_to, response, is_read=False)
 
+    def _not_before_ms(self, claim: Claim) -> int:
+        finished_ms = self.term.finishing.get(claim.holder, 0)
+        return max(claim.start_by_ms, min(finished_ms, claim.answer_by_ms - _FOR_OUR_ANSWER_MS))
+
     async def _settle_quietly(self, claim: Claim) -> None:
         try:
-            await self.settle(claim.reply_to, claim.start_by_ms)
+            await self.settle(claim.reply_to, self._not_before_ms(claim))
         except NotLeadingError:
             return  # it is the next one's
         except Exception:  # noqa: BLE001  one claim must not stop the others

@@ -18,6 +18,7 @@ from time import monotonic
 import pytest
 import pytest_asyncio
 
+from infra.local.kube import slowness
 from infra.local.kube.store import Change
 from tests.chaos.commands import CONFIG_MAPS, NOTHING_RUN, Sent, Wanted, executions, judge
 from tests.chaos.scale import scaled, tallied
@@ -263,3 +264,27 @@ async def test_sigterm_hands_over(pair: Pair, told: Told) -> None:
     assert await first.end(signal.SIGTERM) == 0
     await until(second, LEADS)
     assert await told.ask(delete(name)) == 200
+
+
+async def test_sigterm_hands_over_while_the_old_one_finishes_a_slow_write(
+    chain: Stage, pair: Pair, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer than its `start_by`, at which a successor would answer for it."""
+    first, second = await pair.settled()
+    name, claimed = f"slow-{secrets.token_hex(4)}", asyncio.Event()
+    monkeypatch.setattr(slowness, "seconds_for", lambda _, info: 6.0 if info.namespace == "default" else 0.0)
+    with at_claim(chain, 1, claimed.set):
+        slow = await told.send(create(name=name), start_within_ms=SOON)
+        await claimed.wait()
+    # The bytes leave at once.
+    await asyncio.sleep(0.3)
+    monkeypatch.undo()
+    first.send(signal.SIGTERM)
+    await until(second, LEADS)
+    assert await told.ask(create(name=f"{name}-2")) == 201
+    assert await told.answer(slow) == 201
+    # By itself, without another signal.
+    assert await asyncio.wait_for(first.process.wait(), 30) == 0
+    await first.end(signal.SIGTERM)
+    assert "finishing what was claimed" in first.messages()
+    assert chain.runs(slow.asked) == 1

@@ -126,7 +126,8 @@ async def test_metrics_count_commands_and_neither_they_nor_the_log_tell_what_was
         found = await metrics_when(process, 'stage_seconds_count{kind="read",stage="total"}', 2)
         assert found['answers_total{code="2xx"}'] == 2
         assert found['answers_total{code="4xx"}'] == 1
-        assert found['events_total{origin="live"}'] == 3
+        # The list that closes the gap behind a new subscription may be quicker than the stream.
+        assert found['events_total{origin="live"}'] + found['events_total{origin="replayed"}'] == 3
         assert found['claims_total{event="made"}'] == 1
         assert found["claims_open"] == 1
         assert found['transactions_total{outcome="executed"}'] == found["transaction_answers_count"]

@@ -144,7 +144,8 @@ def test_the_pods_settings_are_settings_and_sound(
     settings = ListenerSettings.from_environment(values)
     assert settings.listener_namespace == NAMESPACE
     assert settings.endpoints.quorum == 2
-    assert pod["terminationGracePeriodSeconds"] > settings.drain_ms / 1000 + settings.lease_s / 4
+    ends_within_s = (settings.drain_ms + settings.finish_ms) / 1000 + max(settings.lease_s / 4, 5)
+    assert pod["terminationGracePeriodSeconds"] > ends_within_s
     [container] = pod["containers"]
     [mount] = container["volumeMounts"]
     assert settings.trust_roots_file == Path(mount["mountPath"]) / "roots.json"

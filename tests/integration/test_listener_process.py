@@ -376,7 +376,7 @@ async def test_sigterm_does_not_wait_for_an_api_server_that_hangs(chain: Stage, 
                     await asyncio.sleep(0.01)
             started = time.monotonic()
             assert await process.end(signal.SIGTERM) == 0
-            assert time.monotonic() - started < 3
+            assert time.monotonic() - started < 15
         released.set()
 
 

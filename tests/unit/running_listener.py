@@ -110,6 +110,7 @@ async def listener(
                 places=places(concurrency),
                 memory=memory or unpressed(),
                 drain_s=2.0,
+                finish_s=2.0,
                 clock=world.clock,
             )
         )

@@ -56,6 +56,7 @@ def test_the_defaults_are_those_of_the_code() -> None:
         "DAAS_LEASE_SECONDS": defaults.lease_s,
         "DAAS_READY_LAG_SECONDS": defaults.ready_lag_s,
         "DAAS_DRAIN_MS": defaults.drain_ms,
+        "DAAS_FINISH_MS": defaults.finish_ms,
         "DAAS_LOG_LEVEL": defaults.log_level,
     }
     told = {name: setting.default for name, setting in SETTINGS.items() if _has_default(setting)}

@@ -308,6 +308,65 @@ def test_an_api_server_that_refuses_while_it_restarts_is_waited_for_a_minute_lon
     virtual_time.run(main())
 
 
+class SlowLeases(MemoryLeases):
+    """A write goes on in its thread, whoever no longer waits for it."""
+
+    takes_s = 0.5
+
+    async def replace(self, lease: Lease) -> Lease:
+        return await asyncio.shield(asyncio.ensure_future(self._replace_later(lease)))
+
+    async def _replace_later(self, lease: Lease) -> Lease:
+        await asyncio.sleep(self.takes_s)
+        return await super().replace(lease)
+
+
+@pytest.mark.parametrize("reply_lost", [False, True])
+def test_a_standby_that_is_told_to_end_while_it_asks_for_the_lead_gives_it_back(reply_lost: bool) -> None:
+    async def main() -> None:
+        election = Election()
+        election.leases = SlowLeases(election.clock.now_ms)
+        election.leases.stored[NAME] = Lease(NAME, annotations={WATERMARK: "33"}, version="1")
+
+        def lose(call: str, name: str) -> None:
+            if call == "replace":
+                election.leases.back()
+                raise KubeUnavailableError("lost")
+
+        if reply_lost:
+            election.leases.after = lose
+        asking = asyncio.create_task(election.lead("one"))
+        await asyncio.sleep(0.1)
+        asking.cancel()
+        await asyncio.wait({asking})
+        await asyncio.sleep(1)
+        assert asking.cancelled()
+        assert (election.lease.holder, election.lease.transitions) == ("", 1)
+        assert (await election.lead("two")).watermark == 33
+
+    virtual_time.run(main())
+
+
+@pytest.mark.parametrize("takes_s", [1.0, 3600.0])
+def test_a_standby_that_is_told_to_end_waits_neither_for_the_lead_nor_for_an_api_server_that_hangs(
+    takes_s: float,
+) -> None:
+    async def main() -> None:
+        election = Election()
+        election.leases = slow = SlowLeases(election.clock.now_ms)
+        slow.takes_s = takes_s
+        slow.stored[NAME] = Lease(NAME, version="1")
+        asking = asyncio.create_task(election.lead("one"))
+        await asyncio.sleep(0.1)
+        asking.cancel()
+        slow.stored[NAME] = Lease(NAME, holder="two", version="2")
+        await asyncio.wait({asking})
+        assert time_s() < 6
+        assert election.lease.holder == "two"
+
+    virtual_time.run(main())
+
+
 def test_a_refusal_in_passing_does_not_cost_the_lead() -> None:
     async def main() -> None:
         election = Election()

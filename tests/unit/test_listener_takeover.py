@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -15,12 +16,18 @@ from k3s_daas.contract.events import ApiRequested
 from k3s_daas.errors import LedgerUnavailableError, TransactionRefusedError
 from k3s_daas.sui.ledger import ChainEvent, ExecutionOutcome
 from listener_service.claims import CLAIM, LISTENER, MINUTE, Claim
+from listener_service.finishing import FINISHING
 from listener_service.kube_objects import KubeForbiddenError, KubeUnavailableError
 from listener_service.leadership import WATERMARK
 from listener_service.leases import Lease
 from tests.unit.listener_world import NOW_MS, World, until
 from tests.unit.running_listener import LEASE, listener
-from tests.unit.scripted_api_server import ScriptedApiServer, ScriptedReply, scripted_api_server
+from tests.unit.scripted_api_server import (
+    ScriptedApiServer,
+    ScriptedReply,
+    SeenRequest,
+    scripted_api_server,
+)
 
 POD = "/api/v1/namespaces/default/pods/web"
 
@@ -136,7 +143,7 @@ async def test_a_crash_after_the_run_is_answered_unknown_by_the_successor(
     async with listener(world, api) as running:
         world.ledger.publish(event)
         await until(lambda: len(world.ledger.executed) > 0)
-        running.service.drain_s = 0.0
+        running.service.drain_s = running.service.finish_s = 0.0
     assert len(api.seen) == 1
     world.ledger.executed.clear()
     world.ledger.on_execute = None
@@ -145,6 +152,95 @@ async def test_a_crash_after_the_run_is_answered_unknown_by_the_successor(
         await until(lambda: requested.request_id in world.answers())
     assert len(api.seen) == 1
     assert outcome(world, requested)[0] == 500
+
+
+async def test_who_is_told_to_end_finishes_what_it_claimed_while_the_next_one_leads(
+    world: World, api: ScriptedApiServer
+) -> None:
+    asked, ended = threading.Event(), threading.Event()
+
+    def slow(_: SeenRequest) -> ScriptedReply:
+        asked.set()
+        ended.wait(10)
+        return ScriptedReply()
+
+    requested, event = world.command("DELETE", POD)
+    async with listener(world, api) as first:
+        quick, api.reply = api.reply, slow
+        first.service.drain_s, first.service.finish_s = 0.05, 100.0
+        world.ledger.publish(event)
+        await until(asked.is_set)
+        first.stop.set()
+        api.reply = quick
+        async with listener(world, api, identity="two") as second:
+            assert not first.term.is_current()
+            assert not first.task.done()
+            other, later = world.command("DELETE", f"{POD}-2")
+            world.ledger.publish(later)
+            await until(lambda: other.request_id in world.answers())
+            world.clock.ms = requested.start_by_ms + 1
+            await quiet()
+            assert requested.request_id not in world.answers(), "its predecessor is still running it"
+            ended.set()
+            await first.task
+            assert outcome(world, requested)[0] == 200
+            world.answered_on_chain(requested)
+            world.clock.ms += 100_000
+            await quiet()
+            assert second.term.is_current()
+    assert sorted(seen.target for seen in api.seen) == [POD, f"{POD}-2"]
+    assert len(world.stored()) == 2, "each is answered once"
+
+
+@pytest.mark.parametrize(
+    ("annotation", "later_ms"),
+    [
+        ('{"before":%d}', 50_000),
+        ('{"another":%d}', 0),
+        ("by hand", 0),
+    ],
+)
+async def test_a_claim_is_answered_for_when_its_maker_is_past_finishing_it(
+    annotation: str, later_ms: int, world: World, api: ScriptedApiServer
+) -> None:
+    """Whether it was cut off, or never said that it would finish."""
+    requested, event = world.command("DELETE", POD)
+    leave(world, lease_of(world, requested, event))
+    says = annotation.replace("%d", str(requested.start_by_ms + 50_000))
+    leave(world, Lease(LEASE, annotations={FINISHING: says}, version="1"))
+    async with listener(world, api):
+        world.clock.ms = requested.start_by_ms + later_ms
+        await quiet()
+        assert world.answers() == {}
+        world.clock.ms += 1
+        await until(lambda: requested.request_id in world.answers())
+    assert outcome(world, requested)[0] == 500
+
+
+async def test_whatever_a_predecessor_says_a_claim_is_answered_for_in_time(
+    world: World, api: ScriptedApiServer
+) -> None:
+    requested, event = world.command("DELETE", POD)
+    leave(world, lease_of(world, requested, event))
+    says = json.dumps({"before": requested.answer_by_ms + 10**9})
+    leave(world, Lease(LEASE, annotations={FINISHING: says}, version="1"))
+    async with listener(world, api):
+        world.clock.ms = requested.answer_by_ms - 59_000
+        await until(lambda: requested.request_id in world.answers())
+    assert outcome(world, requested)[0] == 500
+
+
+async def test_who_is_told_to_end_hears_whether_its_claim_was_made(
+    world: World, api: ScriptedApiServer
+) -> None:
+    """Or its caller would hear "outcome unknown", though nothing was run."""
+    requested, event = world.command("DELETE", POD)
+    async with listener(world, api) as running:
+        running.service.drain_s = 0.0
+        on_claim(world, running.stop.set)
+        world.ledger.publish(event)
+        await until(lambda: requested.request_id in world.answers())
+    assert outcome(world, requested)[0] == (503, 200)[len(api.seen)]
 
 
 async def test_a_lease_that_was_there_before_is_neither_run_nor_lost(
