@@ -58,7 +58,8 @@ def report(checks: Sequence[Check]) -> str:
 
 def _leadership(vitals: Vitals) -> str | None:
     ago_s = vitals.lead_calls.tried_ago_s()
-    if ago_s is None or ago_s <= 2 * vitals.lease_s + _LEADERSHIP_STANDS_STILL_S:
+    # Who was told to end looks no more, and may be finishing for minutes what it claimed.
+    if vitals.is_draining or ago_s is None or ago_s <= 2 * vitals.lease_s + _LEADERSHIP_STANDS_STILL_S:
         return None
     return f"nobody has looked at the leader Lease for {ago_s:.0f} s"
 

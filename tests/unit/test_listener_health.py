@@ -192,6 +192,14 @@ def test_nothing_outside_kills_a_replica_but_a_leadership_that_stands_still_does
     assert [check.name for check in checks.live(vitals) if not check.passed] == ["leadership"]
 
 
+def test_who_was_told_to_end_is_not_killed_while_it_finishes_what_it_claimed() -> None:
+    time = Time()
+    vitals, _ = leader(time)
+    vitals.drains()
+    time.now_s += 240.0
+    assert all(check.passed for check in checks.live(vitals))
+
+
 def test_a_lag_of_hours_is_remembered_in_bounded_memory() -> None:
     time = Time()
     tip = ChainTip(time)
