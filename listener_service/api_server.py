@@ -44,6 +44,8 @@ _CONNECT_TIMEOUT_S = 5.0
 # Between attempts to load credentials that are out of date.
 _RENEWAL_PAUSE_S = 5.0
 _READ_BYTES = 64 * 1024
+# Zero would mean not to wait at all, and fail although there is something.
+_LEAST_WAIT_S = 0.001
 
 
 class ApiServerError(DaasError):
@@ -329,7 +331,7 @@ class ApiServer:
 def _read(response: urllib3.BaseHTTPResponse, deadline: float, call: ApiCall) -> bytes:
     chunks: list[bytes] = []
     size = 0
-    while chunk := response.read1(_READ_BYTES, decode_content=False):
+    while chunk := _next(response, deadline):
         size += len(chunk)
         if size > call.max_reply_bytes:
             raise ReplyTooLargeError(f"the API server's reply has more than {call.max_reply_bytes} bytes")
@@ -339,6 +341,14 @@ def _read(response: urllib3.BaseHTTPResponse, deadline: float, call: ApiCall) ->
         if time.monotonic() > deadline:
             raise ReplyTimeoutError("the API server's reply was not complete in time")
     return b"".join(chunks)
+
+
+def _next(response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
+    assert isinstance(response, urllib3.HTTPResponse), "the pools speak HTTP/1.1"
+    # The library would wait for each piece as long as for the whole.
+    if response.connection is not None and response.connection.sock is not None:
+        response.connection.sock.settimeout(max(_LEAST_WAIT_S, deadline - time.monotonic()))
+    return response.read1(_READ_BYTES, decode_content=False)
 
 
 def _read_live(response: urllib3.BaseHTTPResponse, live: LiveReply) -> bytes:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from k3s_daas.attributes import parse_attributes
 from k3s_daas.errors import ConfigurationError
 from k3s_daas.status import StatusError
+from listener_service import api_server as connection
 from listener_service import passthrough
 from listener_service.api_server import (
     ApiCall,
@@ -159,6 +161,28 @@ def test_a_slow_reply_times_out(api: ScriptedApiServer, server: ApiServer) -> No
         server.send(call(timeout_s=0.1), always)
     released.set()
     assert caught.value.sent
+
+
+def test_a_reply_that_pauses_ends_with_the_calls_time_and_not_as_much_later(
+    api: ScriptedApiServer, server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, released, is_late = time.monotonic(), threading.Event(), threading.Event()
+
+    def pausing() -> Iterator[bytes]:
+        is_late.set()
+        yield b"first"
+        released.wait(60)
+
+    api.reply = lambda _: ScriptedReply(chunks=pausing())
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + (29.5 if is_late.is_set() else 0.0))
+    monkeypatch.setattr(connection, "time", clock)
+    with pytest.raises(ReplyTimeoutError):
+        server.send(call(timeout_s=30.0), always)
+    released.set()
+    assert time.monotonic() - began < 20
+    # The next call has its own time.
+    api.reply = lambda _: ScriptedReply()
+    assert server.send(call(timeout_s=30.0), always).status == 200
 
 
 def test_a_broken_connection_says_that_the_request_was_sent(
