@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from k3s_daas.bearer import DEFAULT_LIFETIME_MS, BearerToken, mint
 from k3s_daas.errors import ConfigurationError
 from k3s_daas.ids import from_hex, to_hex
 
@@ -46,6 +47,21 @@ class Holder:
             raise ConfigurationError(
                 f"session key {path} is not 32 bytes of hex: open a session again"
             ) from None
+
+    def token(self, now_ms: int, lifetime_ms: int = DEFAULT_LIFETIME_MS) -> BearerToken:
+        """A fresh token for the holder's gateway.
+
+        Raises:
+            ConfigurationError: the session key cannot be used.
+        """
+        return mint(
+            self.session_key(),
+            cluster=self.cluster,
+            seal=self.seal,
+            gateway=self.gateway,
+            now_ms=now_ms,
+            lifetime_ms=lifetime_ms,
+        )
 
     def save(self, path: Path) -> None:
         """Write the settings as JSON; the session key stays in its own file."""

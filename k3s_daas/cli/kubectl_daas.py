@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from k3s_daas.bearer import mint
 from k3s_daas.cli.holder import Holder
 from k3s_daas.deadlines import DeadlineSettings
 from k3s_daas.errors import ConfigurationError
@@ -28,14 +27,7 @@ def exec_credential(holder: Holder, now_ms: int) -> str:
         ConfigurationError: the session key cannot be used.
     """
     times = DeadlineSettings()
-    token = mint(
-        holder.session_key(),
-        cluster=holder.cluster,
-        seal=holder.seal,
-        gateway=holder.gateway,
-        now_ms=now_ms,
-        lifetime_ms=times.token_lifetime_ms,
-    )
+    token = holder.token(now_ms, times.token_lifetime_ms)
     # An earlier end than the real one, so that a token outlives a request that still waits for its answer.
     told_end_ms = token.claims.expires_at_ms - times.token_renewal_margin_ms
     renew_at = datetime.fromtimestamp(told_end_ms / 1000, UTC)

@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from k3s_daas.bearer import mint
 from k3s_daas.contract.attributes import OnChainAttributes
 from k3s_daas.contract.calls import Command
 from k3s_daas.envelope import BlobReference, RequestEnvelope
@@ -65,10 +64,7 @@ def objects(chain: Stage) -> dict[str, int]:
 
 def with_token(chain: Stage, holder: str, *, signed_at_ms: int) -> Callable[[Command], Command]:
     """The claims of this holder's session, signed then, in the place of the right ones."""
-    who = chain.holder(holder)
-    token = mint(
-        who.session_key(), cluster=who.cluster, seal=who.seal, gateway=who.gateway, now_ms=signed_at_ms
-    )
+    token = chain.holder(holder).token(signed_at_ms)
     return lambda command: replace(
         command,
         session_key=token.session_key,

@@ -16,7 +16,6 @@ from typing import Any
 import urllib3
 import yaml
 
-from k3s_daas.bearer import mint
 from k3s_daas.cli.holder import Holder
 
 # Further holders of the shared stack.
@@ -100,13 +99,7 @@ class Crowd:
         holder = self._holders.get(name)
         if holder is None:
             holder = self._holders.setdefault(name, Holder.load(self._keys / f"{name}.json"))
-        return mint(
-            holder.session_key(),
-            cluster=holder.cluster,
-            seal=holder.seal,
-            gateway=holder.gateway,
-            now_ms=time.time_ns() // 1_000_000,
-        ).encode()
+        return holder.token(time.time_ns() // 1_000_000).encode()
 
 
 def _retry_after(reply: urllib3.BaseHTTPResponse) -> int | None:

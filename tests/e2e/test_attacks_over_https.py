@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from infra.local.kubectl import find_kubectl
-from k3s_daas.bearer import mint
 from k3s_daas.cli.holder import Holder
 
 pytestmark = pytest.mark.timeout(180)
@@ -27,13 +26,7 @@ PODS = "/api/v1/namespaces/default/pods"
 
 def token(stack: Any, name: str) -> str:
     holder = Holder.load(stack.state / "keys" / f"{name}.json")
-    return mint(
-        holder.session_key(),
-        cluster=holder.cluster,
-        seal=holder.seal,
-        gateway=holder.gateway,
-        now_ms=time.time_ns() // 1_000_000,
-    ).encode()
+    return holder.token(time.time_ns() // 1_000_000).encode()
 
 
 def send(

@@ -30,7 +30,6 @@ from infra.local.gateway.strict import StrictGateway
 from infra.local.stack.chain import Bootstrap, Chain, Services
 from infra.local.stack.stack import compiled_contract
 from infra.local.sui.server import LocalSui
-from k3s_daas.bearer import mint
 from k3s_daas.cli.holder import Holder
 from k3s_daas.contract import calls
 from k3s_daas.contract.arguments import SharedRef
@@ -144,13 +143,7 @@ class Stage:
     ) -> HttpReply:
         served = gateway or self.gateway
         settings = Holder.load(self.chain.holders[holder])
-        token = mint(
-            settings.session_key(),
-            cluster=settings.cluster,
-            seal=settings.seal,
-            gateway=settings.gateway,
-            now_ms=self.clock.now_ms(),
-        )
+        token = settings.token(self.clock.now_ms())
         door = StrictGateway(create_app(lambda: served, self.clock.now_ms), now_ms=self.clock.now_ms)
         return door.handle(
             HttpRequest(method, target, (("Authorization", f"Bearer {token.encode()}"),), body)

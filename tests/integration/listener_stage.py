@@ -30,13 +30,13 @@ from infra.local.sui.rpc.port import Port
 from infra.local.sui.server import LocalSui
 from k3s_daas.admin.files import write_new_secret
 from k3s_daas.attributes import parse_attributes
-from k3s_daas.bearer import mint
 from k3s_daas.cli.holder import Holder
 from k3s_daas.contract.attributes import OnChainAttributes
 from k3s_daas.contract.calls import Command, PayloadReference, execute_command
 from k3s_daas.contract.keys import announced_key
 from k3s_daas.contract.objects import RequestState
 from k3s_daas.contract.reader import ContractReader
+from k3s_daas.deadlines import Deadlines
 from k3s_daas.envelope import RequestEnvelope, ResponseEnvelope
 from k3s_daas.errors import MoveAbortError
 from k3s_daas.ids import new_request_id, request_id_text, to_hex
@@ -128,32 +128,16 @@ class Stage:
         assert seal is not None
         hpke = announced_key(cluster.executors[executor], self.chain.roots)
         info = request_info(who.cluster, who.seal, payload_for(request_id))
-        token = mint(who.session_key(), cluster=who.cluster, seal=who.seal, gateway=who.gateway, now_ms=now)
         if authorised is None:
             attributes = parse_attributes(method, path, query)
             admission = cluster.roles[seal.role].admits(attributes, LISTENER_NAMESPACE)
-            authorised = OnChainAttributes(
-                attributes.verb,
-                attributes.api_group,
-                attributes.api_version,
-                attributes.resource,
-                attributes.subresource,
-                attributes.namespace,
-                attributes.name,
-                admission.non_resource_url,
-            )
-        command = Command(
+            authorised = OnChainAttributes.of(attributes, admission.non_resource_url)
+        command = Command.of(
+            who.token(now),
+            Deadlines(now + start_within_ms, now + 100_000, now + 600_000),
             request_id=request_id,
-            session_key=token.session_key,
-            secret_hash=token.claims.secret_hash,
-            not_before_ms=token.claims.not_before_ms,
-            token_expires_at_ms=token.claims.expires_at_ms,
-            claims_signature=token.signature,
             attributes=authorised,
             executor=executor,
-            start_by_ms=now + start_within_ms,
-            finish_by_ms=now + 100_000,
-            answer_by_ms=now + 600_000,
             payload=payload or split(hpke.seal(envelope_with(envelope).encode(), info)),
         )
         command = command_with(command)

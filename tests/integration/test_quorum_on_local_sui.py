@@ -32,7 +32,6 @@ from infra.local.aws import create_parking_key, create_request_table
 from infra.local.gateway.messages import HttpReply, HttpRequest
 from infra.local.gateway.strict import StrictGateway
 from infra.local.sui.rpc.misbehaviour import Failing
-from k3s_daas.bearer import mint
 from k3s_daas.ids import to_hex
 from k3s_daas.sui.endpoints import SuiEndpoints
 from k3s_daas.sui.quorum import QuorumLedger
@@ -56,10 +55,7 @@ class OneGateway:
     async def send(
         self, method: str, target: str, body: bytes = b"", *, holder: str = "operator"
     ) -> HttpReply:
-        who = self.chain.holder(holder)
-        token = mint(
-            who.session_key(), cluster=who.cluster, seal=who.seal, gateway=who.gateway, now_ms=now_ms()
-        )
+        token = self.chain.holder(holder).token(now_ms())
         headers = (("Authorization", f"Bearer {token.encode()}"), ("Content-Type", "application/json"))
         door = StrictGateway(create_app(lambda: self.gateway))
         return await asyncio.to_thread(door.handle, HttpRequest(method, target, headers, body))

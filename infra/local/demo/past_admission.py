@@ -11,7 +11,6 @@ from pathlib import Path
 
 from infra.local import aws
 from infra.local.stack.stack import RunningStack
-from k3s_daas.bearer import mint
 from k3s_daas.cli.holder import Holder
 from k3s_daas.contract import calls
 from k3s_daas.contract.arguments import SharedRef
@@ -74,20 +73,13 @@ def _command(
     path: str,
 ) -> calls.Command:
     now_ms = time.time_ns() // 1_000_000
-    token = mint(
-        holder.session_key(),
-        cluster=holder.cluster,
-        seal=holder.seal,
-        gateway=holder.gateway,
-        now_ms=now_ms,
-    )
     request_id = new_request_id(now_ms)
     reply_key = SealingPrivateKey.generate().public_bytes()
     envelope = RequestEnvelope(method, path, "", (), b"", reply_key)
     info = request_info(holder.cluster, holder.seal, request_id)
     sealed = announced_key(executor, roots).seal(envelope.encode(), info)
     return calls.Command.of(
-        token,
+        holder.token(now_ms),
         Deadlines.at(now_ms, DeadlineSettings()),
         request_id=request_id,
         attributes=attributes,
