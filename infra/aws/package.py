@@ -10,7 +10,8 @@ the work, on a copy of the sources, because it takes whatever it finds:
 - it uses the zip of an earlier run again if it takes nothing to have changed, so the copy is always new.
 
 Every package is held to a hash in functions/requirements.txt, also where Chalice asks pip a second time, by
-version, for a wheel that fits Lambda. Python's minor version here becomes the function's runtime.
+version, for a wheel that fits Lambda. Python's minor version here becomes the function's runtime, and the
+archive gets its byte code.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from infra.aws.byte_code import add_byte_code
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("functions", "k3s_daas", "infra/aws")
@@ -35,7 +38,10 @@ _NO_AWS = {
 
 
 def package(target: Path) -> None:
-    """Write zip and template into `target`. Raises CalledProcessError; Chalice has said why."""
+    """Write zip and template into `target`. Raises CalledProcessError; Chalice has said why.
+
+    Raises ValueError if a module does not compile.
+    """
     source = target / "source"
     # Only what this function makes: the directory may be anybody's.
     if source.exists():
@@ -62,6 +68,7 @@ def package(target: Path) -> None:
         },
     )
     shutil.rmtree(source)
+    add_byte_code(target / "deployment.zip")
 
 
 def _left_out(directory: str, names: list[str]) -> list[str]:
