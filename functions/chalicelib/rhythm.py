@@ -10,8 +10,8 @@ LONGEST_EXPECTATION_S = 5.0
 SHORTEST_PAUSE_S = 0.04
 LONGEST_PAUSE_S = 0.5
 GROWTH = 1.35
-# How many deviations before the time that is expected the first look comes. A look that finds nothing costs as
-# much CPU as one that does; fewer deviations, and a node that shows answers late is never learnt.
+# How many deviations before the time that is expected the first look comes. A look that finds nothing costs
+# as much CPU as one that does; fewer deviations, and a node that shows answers late is never learnt.
 EARLY_DEVIATIONS = 1.25
 # Of the time that somebody has waited, which the next pause may add: a chain that takes ten times as long is
 # not read ten times as often.
