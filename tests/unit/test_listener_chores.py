@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from infra.local.stack.kubeconfigs import token_kubeconfig
+from k3s_daas.sui.signers import FileSigner
 from listener_service import __main__ as process
 from listener_service import chain_tip, logs
 from listener_service.chores import kept_up
 from listener_service.claim_removal import ClaimRemoval
 from listener_service.vitals import Vitals
-from tests.unit.listener_world import FrozenClock, World, until
+from tests.unit.listener_world import NAMESPACE, FrozenClock, World, until
 from tests.unit.running_listener import listener
 from tests.unit.scripted_api_server import ScriptedApiServer
 
@@ -80,25 +84,35 @@ async def test_a_defect_in_a_chore_of_the_term_does_not_end_the_term(
     assert vars(record)["chore"] == "remove claims"
 
 
+def private(path: Path, text: str) -> str:
+    path.write_text(text)
+    path.chmod(0o600)
+    return str(path)
+
+
 def test_a_process_that_fails_inside_says_so_and_ends(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    seed = bytes(range(32))
+    world = World(executor=FileSigner(Ed25519PrivateKey.from_private_bytes(seed)))
+    roots, kubeconfig = tmp_path / "roots.json", tmp_path / "kubeconfig"
+    world.roots.dump(roots)
+    kubeconfig.write_text(token_kubeconfig({"server": "http://127.0.0.1:9"}, "listener", "token"))
+
     async def run(*_: object) -> None:
         raise ValueError("a defect")
 
     monkeypatch.setattr(process, "_run", run)
     monkeypatch.setattr(logs, "configure", lambda _: None)
-    for name in ("ListenerSettings", "ListenerIdentity"):
-        monkeypatch.setattr(process, name, _Anything())
-    assert process.main({}) == 1
-    assert "it failed inside" in capsys.readouterr().err
-
-
-class _Anything:
-    log_level = "info"
-
-    def from_environment(self, _: object) -> _Anything:
-        return self
-
-    def load(self, _: object) -> _Anything:
-        return self
+    environment = {
+        "DAAS_TRUST_ROOTS_FILE": str(roots),
+        "DAAS_SUI_ENDPOINT": "http://127.0.0.1:9",
+        "DAAS_SINGLE_ENDPOINT": "development",
+        "DAAS_EXECUTOR_KEY_FILE": private(tmp_path / "executor.key", seed.hex()),
+        "DAAS_PLAIN_EXECUTOR_KEY": "development",
+        "DAAS_KEY_PASSPHRASE_FILE": private(tmp_path / "passphrase", "correct horse battery staple"),
+        "DAAS_LISTENER_NAMESPACE": NAMESPACE,
+        "KUBECONFIG": str(kubeconfig),
+    }
+    assert process.main(environment) == 1
+    assert capsys.readouterr().err == "listener: it failed inside, see its log\n"
