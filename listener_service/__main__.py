@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 
 from k3s_daas.errors import ConfigurationError, DaasError
 from listener_service import logs
+from listener_service.api_server import load_configuration
 from listener_service.assembly import assemble
 from listener_service.health.metrics import Metrics
 from listener_service.health.server import HealthServer
@@ -39,6 +40,8 @@ def main(environment: Mapping[str, str] = os.environ, arguments: Sequence[str] =
         settings = ListenerSettings.from_environment(environment)
         # Before the keys: whoever waits for a key service says so.
         logs.configure(settings.log_level)
+        # What is wrong on this machine is said before anybody else is asked.
+        load_configuration(settings.kubeconfig)
         identity = ListenerIdentity.load(settings)
     except ConfigurationError as error:
         print(f"listener: {error}", file=sys.stderr)  # noqa: T201  one sentence, for the person at the terminal

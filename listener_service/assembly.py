@@ -141,8 +141,6 @@ async def assemble(
     """
     clock = clock or ClusterClock()
     vitals = vitals or Vitals(settings.lease_s, settings.ready_lag_s)
-    # What is wrong on this machine is said before anybody else is asked.
-    load_configuration(settings.kubeconfig)
     ledger = ledger or settings.endpoints.open()
     try:
         reader = ContractReader(ledger, identity.roots)

@@ -263,7 +263,10 @@ class ListenerIdentity:
         """Reads roots and keys, and refuses a signing key that is not pinned. Raises `ConfigurationError`;
         waits for a KMS that is away.
         """
-        roots = TrustRoots.load(settings.trust_roots_file)
+        try:
+            roots = TrustRoots.load(settings.trust_roots_file)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"DAAS_TRUST_ROOTS_FILE: {error}") from error
         opened = open_keys(settings.keys)
         if opened.signer.address not in roots.executors:
             raise ConfigurationError(
