@@ -58,6 +58,7 @@ from tests.unit.contract_world import (
     announced,
     cluster_state,
     seal_state,
+    trust_roots,
 )
 from tests.unit.listener_world import on_chain
 from tests.unit.memory_keys import MemoryWrapping, hold
@@ -202,14 +203,7 @@ async def measure(commands: int, port: int, directory: Path) -> Measured:
             policy=replace(POLICY, commands_per_minute=1_000_000_000, deposit_per_day=1_000_000 * SUI),
         )
     )
-    roots = TrustRoots(
-        chain_id=CHAIN_ID,
-        package_original=PACKAGE,
-        package_latest=PACKAGE,
-        cluster=CLUSTER,
-        gateways={gateway_key.address: gateway_key.public_key},
-        executors={executor.address: executor.public_key},
-    )
+    roots = trust_roots(gateway_key, executor)
     gateway = Gateway(ledger, gateway_key, executor.address, sealing_key.public_key)
     wrapping = _hold(port, roots, executor.address, sealing_key)
     stop, live = asyncio.Event(), asyncio.Event()

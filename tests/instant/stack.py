@@ -36,7 +36,6 @@ from k3s_daas.bearer import mint
 from k3s_daas.contract.objects import SessionState
 from k3s_daas.ids import to_hex
 from k3s_daas.rbac import Rule
-from k3s_daas.roots import TrustRoots
 from k3s_daas.sealing import SealingPrivateKey
 from k3s_daas.sui.endpoints import SuiEndpoints
 from k3s_daas.sui.kms import KmsSigner
@@ -51,18 +50,17 @@ from tests.instant.api_server import NAMESPACE, WireServer, wire_server
 from tests.instant.ledger import InstantLedger
 from tests.instant.table import MemoryTable
 from tests.unit.contract_world import (
-    CHAIN_ID,
     CLUSTER,
     HOUR_MS,
     OPERATOR,
     OWNER,
-    PACKAGE,
     POLICY,
     SEAL,
     SUI,
     announced,
     cluster_state,
     seal_state,
+    trust_roots,
 )
 from tests.unit.memory_keys import hold
 
@@ -137,14 +135,7 @@ class InstantStack:
         self.executor = FileSigner(Ed25519PrivateKey.generate())
         self.sealing_key = SealingPrivateKey.generate()
         self.sessions = Sessions(*(Ed25519PrivateKey.generate() for _ in range(4)))
-        self.roots = TrustRoots(
-            chain_id=CHAIN_ID,
-            package_original=PACKAGE,
-            package_latest=PACKAGE,
-            cluster=CLUSTER,
-            gateways={self.signer.address: self.signer.public_key},
-            executors={self.executor.address: self.executor.public_key},
-        )
+        self.roots = trust_roots(self.signer, self.executor)
         self.ledger = InstantLedger(
             cluster_state(
                 executors=[announced(self.executor, self.sealing_key)],

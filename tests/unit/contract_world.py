@@ -24,9 +24,10 @@ from k3s_daas.contract.objects import (
     UsageState,
 )
 from k3s_daas.rbac import Role, Rule
+from k3s_daas.roots import TrustRoots
 from k3s_daas.sealing import SealingPrivateKey
 from k3s_daas.sui.ledger import ChainObject, Owner
-from k3s_daas.sui.signers import FileSigner
+from k3s_daas.sui.signers import FileSigner, TransactionSigner
 from k3s_daas.sui.type_tags import StructTag
 
 CHAIN_ID = "4btiuiMPvEENsttpZC7CZ53DruC3MAgfznDbASZ7DR6S"
@@ -58,6 +59,18 @@ OPERATOR = (
     Rule(verbs=("*",), api_groups=("*",), resources=("*",)),
     Rule(verbs=("get",), non_resource_urls=("/version", "/api", "/apis", "/openapi/*")),
 )
+
+
+def trust_roots(gateway: TransactionSigner, executor: TransactionSigner) -> TrustRoots:
+    """Those of a deployment with one gateway and one listener."""
+    return TrustRoots(
+        chain_id=CHAIN_ID,
+        package_original=PACKAGE,
+        package_latest=PACKAGE,
+        cluster=CLUSTER,
+        gateways={gateway.address: gateway.public_key},
+        executors={executor.address: executor.public_key},
+    )
 
 
 def announced(executor: FileSigner, key: SealingPrivateKey, generation: int = 1) -> ExecutorState:

@@ -51,7 +51,6 @@ from k3s_daas.contract.usage import MINUTE_MS
 from k3s_daas.deadlines import DeadlineSettings
 from k3s_daas.envelope import RequestEnvelope, ResponseEnvelope
 from k3s_daas.payload import join, payload_hash, split
-from k3s_daas.roots import TrustRoots
 from k3s_daas.sealing import SealingPrivateKey, SealingPublicKey, request_info, response_info
 from k3s_daas.sui.endpoints import SuiEndpoints
 from k3s_daas.sui.kms import KmsSigner
@@ -75,6 +74,7 @@ from tests.unit.contract_world import (
     request_object,
     seal_object,
     seal_state,
+    trust_roots,
 )
 from tests.unit.memory_ledger import MemoryLedger
 
@@ -248,14 +248,7 @@ class World:
         self.session_key = Ed25519PrivateKey.generate()
         self.sealing_key = SealingPrivateKey.generate()
         self.chain = ScriptedChain(executor=self.executor, sealing_key=self.sealing_key)
-        self.roots = TrustRoots(
-            chain_id=CHAIN_ID,
-            package_original=PACKAGE,
-            package_latest=PACKAGE,
-            cluster=CLUSTER,
-            gateways={self.signer.address: self.signer.public_key},
-            executors={self.executor.address: self.executor.public_key},
-        )
+        self.roots = trust_roots(self.signer, self.executor)
         self.settings = replace(
             settings(self.executor.address, deadlines or DeadlineSettings(), admission_ttl_ms),
             discovery_ttl_ms=discovery_ttl_ms,

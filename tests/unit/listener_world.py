@@ -34,7 +34,6 @@ from k3s_daas.errors import LedgerUnavailableError
 from k3s_daas.ids import new_request_id
 from k3s_daas.payload import join, payload_hash, split
 from k3s_daas.rbac import url_matches
-from k3s_daas.roots import TrustRoots
 from k3s_daas.sealing import SealingPrivateKey, request_info, response_info
 from k3s_daas.sui.ledger import (
     ChainEvent,
@@ -63,6 +62,7 @@ from tests.unit.contract_world import (
     request_object,
     seal_object,
     seal_state,
+    trust_roots,
 )
 from tests.unit.contract_world import POLICY as CLUSTER_POLICY
 from tests.unit.memory_leases import MemoryLeases
@@ -179,14 +179,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.leases = MemoryLeases(lambda: self.clock.ms)
-        self.roots = TrustRoots(
-            chain_id=CHAIN_ID,
-            package_original=PACKAGE,
-            package_latest=PACKAGE,
-            cluster=CLUSTER,
-            gateways={self.gateway.address: self.gateway.public_key},
-            executors={self.executor.address: self.executor.public_key},
-        )
+        self.roots = trust_roots(self.gateway, self.executor)
         self.set_cluster()
         self.set_seal()
         self.set_grant()
