@@ -88,6 +88,12 @@ class ChainView:
             self._grants.forget((state.seal.owner, state.seal.role))
         return await self.state(seal)
 
+    async def refreshed(self) -> ClusterState:
+        """The cluster, and with it the terms of transactions, as of now."""
+        self._clusters.forget(None)
+        _, (cluster, _) = await asyncio.gather(self.fresh_terms(), self._clusters.get(None))
+        return cluster
+
     async def readings(self) -> dict[str, Reading]:
         """What the caches hold and did, by name."""
         return {

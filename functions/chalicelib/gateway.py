@@ -50,6 +50,8 @@ from k3s_daas.sui.signers import TransactionSigner
 
 # The caller has his answer already, but Lambda gives it out only when this is done.
 READINGS_S = 0.1
+# Nobody waits for it, but the function that refreshes itself serves nobody else meanwhile.
+REFRESH_S = 5.0
 
 
 class Gateway:
@@ -84,6 +86,7 @@ class Gateway:
             ledger, reader, executor=settings.executor, executor_key=roots.executors[settings.executor]
         )
         self._loop = loop
+        self._executor = settings.executor
         self._chain = ChainView(ledger, ContractReader(JoinedReads(ledger), roots), ttl_s=state_ttl_s)
         self._keys = SealingKeys(roots)
         self._tally = CommandTally(keep_s=2 * state_ttl_s, capacity=SEAL_CAPACITY)
@@ -191,6 +194,15 @@ class Gateway:
     def refuse(self, source: str, api_request_id: str | None, error: DaasError) -> GatewayReply:
         """See `RequestHandler.refuse`."""
         return self._requests.refuse(source, api_request_id, error)
+
+    def refresh(self) -> None:
+        """Read anew what is the same for all commands: the cluster, the terms of transactions, the executor's
+        sealing key. Raises LedgerError, UntrustedKeyError."""
+        late = "the Sui endpoint did not answer the refresh in time"
+        cluster = self._loop.ask(self._chain.refreshed(), timeout_s=REFRESH_S, late=late)
+        executor = cluster.executors.get(self._executor)
+        if executor is not None and executor.generation > 0:
+            self._keys.current(executor)
 
     def sweep(self) -> Sweep:
         """See `ScheduledDuties.sweep`."""

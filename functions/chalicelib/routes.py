@@ -34,6 +34,8 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 REFUSED_METHODS = ["OPTIONS"]
 # Of what Chalice refuses by itself.
 _REASONS = {403: "Forbidden", 404: "NotFound", 415: "UnsupportedMediaType"}
+# In no event of API Gateway: the template has this function called on a schedule, too.
+SCHEDULE = "aws.events"
 # Kubernetes itself needs 8; only the tails of proxies are longer.
 MAX_DEPTH = 12
 
@@ -49,6 +51,10 @@ class CommandGateway(Protocol):
         """Answer what cannot be read as a request, with the Status of `error`. Likewise."""
         ...
 
+    def refresh(self) -> None:
+        """Read anew what is the same for all commands. Raises what hinders it."""
+        ...
+
 
 class GatewayApp(Chalice):  # type: ignore[misc] # Chalice carries no types
     """A Chalice app that several threads may call at once.
@@ -57,12 +63,15 @@ class GatewayApp(Chalice):  # type: ignore[misc] # Chalice carries no types
     another one's body and token.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, gateway: Callable[[], CommandGateway]) -> None:
+        self._gateway = gateway
         self._per_thread = threading.local()
         super().__init__(app_name=APP_NAME, configure_logs=False)
 
     def __call__(self, event: dict[str, Any], context: Any) -> Any:
-        """One invocation of the function: an API Gateway event, and the reply to it."""
+        """One invocation of the function: an API Gateway event, and the reply to it; or the schedule's."""
+        if isinstance(event, dict) and event.get("source") == SCHEDULE:
+            return self._gateway().refresh()
         # Chalice would fail outside of its own answers, or take it for a bug.
         if not is_proxy_event(event):
             return self._refuse(400)
@@ -104,7 +113,7 @@ def create_app(
 
     `gateway` raises a DaasError while it cannot be made; the caller then gets that error's Status.
     """
-    app = GatewayApp()
+    app = GatewayApp(gateway)
     app.api.binary_types = ["*/*"]
 
     def view(**_segments: str) -> Response:

@@ -305,7 +305,10 @@ def test_the_template_holds_the_api_and_what_it_needs(packaged: Packaged) -> Non
         for name, some in events.items()
         for event in some.values()
         if event["Type"] == "Schedule"
-    } == {"Sweep": "rate(1 minute)", "Reclaim": "rate(5 minutes)", "WatchGas": "rate(5 minutes)"}
+    } == {
+        "Sweep": "rate(1 minute)",
+        **dict.fromkeys(("APIHandler", "Reclaim", "WatchGas"), "rate(5 minutes)"),
+    }
     # They may not make them.
     groups = [item["Properties"] for item in resources.values() if item["Type"] == "AWS::Logs::LogGroup"]
     assert len(groups) == len(functions)

@@ -1,4 +1,4 @@
-"""The scheduled functions report what alarms watch: what can still be paid with, and what was reclaimed."""
+"""What runs on a schedule: what alarms watch (gas, reclaiming), and what keeps a function fresh."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from chalicelib.reclaim import Reclaimed
 from moto import mock_aws
 
 from k3s_daas.errors import LedgerUnavailableError
-from tests.unit.gateway_world import LocalAws, World
+from k3s_daas.sui.ledger import EpochInfo
+from k3s_daas.sui.transactions import decode_transaction
+from tests.unit.gateway_world import LocalAws, World, status
 
+PODS = "/api/v1/namespaces/default/pods"
 SCHEDULED = {
     **{"version": "0", "id": "0", "detail-type": "Scheduled Event", "source": "aws.events"},
     **{"account": "0", "time": "2026-11-22T00:00:00Z", "region": "us-east-1", "resources": [], "detail": {}},
@@ -70,3 +73,46 @@ def test_a_run_of_reclaiming_that_fails_reports_nothing(world: World) -> None:
     with pytest.raises(LedgerUnavailableError):
         app.reclaim(SCHEDULED, SimpleNamespace(function_name="stack-Reclaim-1"))
     assert not any("ReclaimFailures" in text for text in world.metrics)
+
+
+def refresh() -> None:
+    app.app(SCHEDULED, SimpleNamespace(function_name="stack-APIHandler-1"))
+
+
+@pytest.fixture
+def served(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Behind the app that is deployed."""
+    monkeypatch.setattr(app.app, "_gateway", lambda: world.gateway)
+    return world
+
+
+def test_a_function_refreshes_what_is_the_same_for_all_commands(served: World) -> None:
+    assert served.send(PODS).status == 200
+    served.chain.epoch_info = EpochInfo(8, 2_000)
+    served.set_cluster(paused=True)
+    refresh()
+    served.chain.calls.clear()
+    assert status(served.send(PODS))["code"] == 503
+    served.set_cluster()
+    refresh()
+    served.chain.calls.clear()
+    # Nothing has to be refused before the new price is known.
+    assert served.send(PODS).status == 200
+    assert (served.chain.calls["execute"], served.chain.calls["epoch"]) == (1, 0)
+    assert decode_transaction(served.chain.executed[-1]).data.gas.price == 2_000
+
+
+def test_a_function_that_was_never_asked_is_ready_after_it(served: World) -> None:
+    refresh()
+    served.chain.calls.clear()
+    assert served.send(PODS).status == 200
+    assert served.chain.calls["epoch"] == served.chain.calls["service_info"] == 0
+
+
+def test_a_refresh_that_fails_is_told_and_takes_nothing_away(served: World) -> None:
+    assert served.send(PODS).status == 200
+    served.chain.away = True
+    with pytest.raises(LedgerUnavailableError):
+        refresh()
+    served.chain.away = False
+    assert served.send(PODS).status == 200

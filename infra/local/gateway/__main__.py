@@ -26,6 +26,8 @@ from infra.local.gateway.schedule import run_every
 from infra.local.gateway.server import GatewayServer
 from infra.local.gateway.strict import StrictGateway
 
+# As the deployed function does.
+REFRESH_EVERY_S = 300.0
 FUNCTIONS = Path(__file__).resolve().parents[3] / "functions"
 
 
@@ -90,6 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for seconds, function in (
         (options.sweep_every, functions.sweep),
         (options.reclaim_every, functions.reclaim),
+        (REFRESH_EVERY_S, functions.app),
     ):
         if seconds > 0:
             run_every(seconds, function)
