@@ -11,8 +11,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from infra.local.certificates import LocalAuthority
 from listener_service.api_server import ApiCall, ApiServer, load_configuration
 from tests.unit.scripted_api_server import ScriptedApiServer, scripted_api_server
@@ -108,10 +106,3 @@ def put(path: Path, content: str | bytes) -> None:
     new = path.with_suffix(".new")
     new.write_bytes(content.encode() if isinstance(content, str) else content)
     new.replace(path)
-
-
-def without_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the environment of this machine says."""
-    for name in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,24 +13,10 @@ from k3s_daas.errors import ConfigurationError
 from listener_service import api_server as connection
 from listener_service import exec_plugin
 from listener_service.api_server import ApiServer, NotSentError, load_configuration
-from tests.unit.kubeconfig_place import V1, Place, get, place_with, soon, without_proxies
+from tests.unit.kubeconfig_place import V1, Place, get, place_with, soon
 from tests.unit.scripted_api_server import ScriptedReply
 
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> LocalAuthority:
-    return LocalAuthority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(autouse=True)
-def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    without_proxies(monkeypatch)
-
-
-@pytest.fixture
-def place(tmp_path: Path, authority: LocalAuthority) -> Iterator[Place]:
-    with place_with(tmp_path, authority) as made:
-        yield made
+pytestmark = pytest.mark.usefixtures("no_proxies")
 
 
 def test_a_plugin_runs_once_until_its_credential_ends(place: Place) -> None:

@@ -14,23 +14,9 @@ from k3s_daas.errors import ConfigurationError
 from listener_service import api_server as connection
 from listener_service.api_server import ApiCall, ApiServer, NotSentError, NotStartedError, load_configuration
 from tests.unit.connect_proxy import ConnectProxy, connect_proxy
-from tests.unit.kubeconfig_place import INTERNAL, Place, get, place_with, put, without_proxies
+from tests.unit.kubeconfig_place import INTERNAL, Place, get, place_with, put
 
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> LocalAuthority:
-    return LocalAuthority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(autouse=True)
-def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    without_proxies(monkeypatch)
-
-
-@pytest.fixture
-def place(tmp_path: Path, authority: LocalAuthority) -> Iterator[Place]:
-    with place_with(tmp_path, authority) as made:
-        yield made
+pytestmark = pytest.mark.usefixtures("no_proxies")
 
 
 def test_a_token_file_is_followed_as_it_rotates(place: Place) -> None:
