@@ -14,7 +14,7 @@ import pytest
 
 from k3s_daas.contract.events import ApiRequested
 from k3s_daas.errors import LedgerUnavailableError, TransactionRefusedError
-from k3s_daas.sui.ledger import ChainEvent, ExecutionOutcome
+from k3s_daas.sui.ledger import ChainEvent, ExecutionOutcome, SignedTransaction
 from listener_service.claims import CLAIM, LISTENER, MINUTE, Claim
 from listener_service.finishing import FINISHING
 from listener_service.kube_objects import KubeForbiddenError, KubeUnavailableError
@@ -350,6 +350,32 @@ async def test_who_lost_the_lead_before_the_claim_leaves_the_command_to_the_next
     assert len(api.seen) == 1
     assert outcome(world, requested)[0] == 200
     assert world.leases.stored[LEASE].transitions == 1
+
+
+async def test_who_loses_the_lead_while_he_verifies_leaves_refusals_to_the_next_term(
+    world: World, api: ScriptedApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terms: list[int] = []
+    execute, transaction = world.ledger.execute, world.ledger.get_signed_transaction
+
+    async def noting(data: bytes, signature: bytes) -> ExecutionOutcome:
+        terms.append(world.leases.stored[LEASE].transitions)
+        return await execute(data, signature)
+
+    async def late(digest: str) -> SignedTransaction | None:
+        if world.leases.stored[LEASE].transitions == 0:
+            world.clock.boot_s += 100
+        return await transaction(digest)
+
+    monkeypatch.setattr(world.ledger, "execute", noting)
+    monkeypatch.setattr(world.ledger, "get_signed_transaction", late)
+    world.set_seal(revoked=True)
+    requested, event = world.command("DELETE", POD)
+    async with listener(world, api):
+        world.ledger.publish(event)
+        await until(lambda: requested.request_id in world.answers())
+    assert terms == [1]
+    assert api.seen == []
 
 
 async def test_who_loses_the_lead_while_he_drains_leaves_refusals_to_the_next_one(
