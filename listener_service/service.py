@@ -43,6 +43,7 @@ from listener_service.queue.replies import Reply
 from listener_service.queue.ticket import Kind, Ticket, ticket_of
 from listener_service.refusal import NotForUsError, RefusedCommandError, UnbelievableError
 from listener_service.responder import Responder
+from listener_service.stopwatch import Stopwatch
 from listener_service.succession import Succession
 from listener_service.verification import VerifiedCommand, Verifier
 
@@ -234,7 +235,7 @@ class ListenerService:
             _log.warning("answer_by has passed, nothing was run", extra=_where(event))
             self.counts.not_run(TOO_LATE)
             return
-        times = _Stopwatch(self.counts, ticket)
+        times = Stopwatch(self.counts, ticket)
         try:
             command = await self.verifier.verify(event, requested)
             times.lap("verify")
@@ -359,28 +360,6 @@ async def _ended(tasks: Set[asyncio.Task[None]]) -> None:
 
 async def _until(stop: asyncio.Event) -> None:
     await stop.wait()
-
-
-class _Stopwatch:
-    """A command's way through the stages, since it left the queue; `laps` is in milliseconds, for the log."""
-
-    def __init__(self, counts: Counts, ticket: Ticket) -> None:
-        self.laps: dict[str, float] = {}
-        self._counts = counts
-        self._kind = ticket.kind.value
-        self._arrived = self._last = ticket.arrived_s
-        self.lap("queue")
-
-    def lap(self, stage: str) -> None:
-        """This stage is over."""
-        now = time.perf_counter()
-        seconds, self._last = now - self._last, now
-        self.laps[f"{stage}_ms"] = round(seconds * 1000, 2)
-        self._counts.took(stage, self._kind, seconds)
-
-    def end(self) -> None:
-        """It is answered."""
-        self._counts.took("total", self._kind, self._last - self._arrived)
 
 
 def _log_unbelieved(event: ChainEvent, error: UnbelievableError) -> None:
