@@ -40,6 +40,9 @@ class Recorder:
         assert isinstance(error, StatusError), f"every request here can be read, but {error}"
         return status_reply(error)
 
+    def refresh(self) -> None:
+        raise AssertionError("requests refresh nothing")
+
 
 def front_door(gateway: Any) -> StrictGateway:
     return StrictGateway(create_app(lambda: gateway, lambda: NOW_MS), now_ms=lambda: NOW_MS)
