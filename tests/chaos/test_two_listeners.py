@@ -19,6 +19,7 @@ import pytest
 import pytest_asyncio
 
 from infra.local.kube import slowness
+from infra.local.kube.request_info import RequestInfo
 from infra.local.kube.store import Change
 from tests.chaos.commands import CONFIG_MAPS, NOTHING_RUN, Sent, Wanted, executions, judge
 from tests.chaos.scale import scaled, tallied
@@ -218,7 +219,7 @@ async def test_a_leader_stopped_before_the_claim_runs_nothing_when_it_goes_on(
         one = await told.send(create(name=name), start_within_ms=start_within_ms)
         start_by_s = monotonic() + start_within_ms / 1000
         status = await told.answer(one)
-        assert state(second) == LEADS
+        await until(second, LEADS)
         ran = chain.runs(one.asked)
         if start_within_ms == SOON:
             await asyncio.sleep(start_by_s - monotonic())
@@ -271,14 +272,18 @@ async def test_sigterm_hands_over_while_the_old_one_finishes_a_slow_write(
 ) -> None:
     """Longer than its `start_by`, at which a successor would answer for it."""
     first, second = await pair.settled()
-    name, claimed = f"slow-{secrets.token_hex(4)}", asyncio.Event()
-    monkeypatch.setattr(slowness, "seconds_for", lambda _, info: 6.0 if info.namespace == "default" else 0.0)
-    with at_claim(chain, 1, claimed.set):
+    name, arrived, loop = f"slow-{secrets.token_hex(4)}", asyncio.Event(), asyncio.get_running_loop()
+
+    def slow_write(_: object, info: RequestInfo) -> float:
+        if info.namespace != "default":
+            return 0.0
+        loop.call_soon_threadsafe(arrived.set)
+        return 6.0
+
+    with monkeypatch.context() as slowly:
+        slowly.setattr(slowness, "seconds_for", slow_write)
         slow = await told.send(create(name=name), start_within_ms=SOON)
-        await claimed.wait()
-    # The bytes leave at once.
-    await asyncio.sleep(0.3)
-    monkeypatch.undo()
+        await arrived.wait()
     first.send(signal.SIGTERM)
     await until(second, LEADS)
     assert await told.ask(create(name=f"{name}-2")) == 201
