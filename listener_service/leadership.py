@@ -50,6 +50,8 @@ _RETRY_EVERY = 1 / 15
 _LOOK_EVERY_S = 0.5
 _LOOKS_PER_DURATION = 10
 _WATERMARK_EVERY_S = 1.0
+# Of a checkpoint, which is a u64.
+_MOST_DIGITS = 20
 _DECLINE_WITHIN_S = 5.0
 # An API server that restarts refuses everybody until it has read who may do what.
 _REFUSED_IN_PASSING_S = 60.0
@@ -107,7 +109,7 @@ class Term:
         text = self.lease.annotations.get(WATERMARK)
         if text is None:
             return None
-        if not (text.isascii() and text.isdecimal()):
+        if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS):
             _log.error("the watermark in the Lease is no number, replaying", extra={"lease": self.lease.name})
             return None
         return int(text)
