@@ -214,7 +214,8 @@ GROUPS = (
 )
 
 _AFTERWORD = """\
-KMS is reached as AWS's SDK does it: region, credentials and endpoint come from AWS_* or the machine's role.
+KMS is reached as AWS's SDK does it: region (AWS_REGION or AWS_DEFAULT_REGION), credentials and endpoint come
+from AWS_* or the machine's role.
 An empty variable counts as unset.
 
 exit codes:

@@ -26,6 +26,7 @@ from chalicelib.refusals import log_to_file
 from chalicelib.settings import GatewaySettings, settings_from_environment
 from chalicelib.trust_roots import PARAMETER, load_roots
 from chalicelib.windows import DynamoDbWindows
+from k3s_daas.aws_region import NO_REGION, region_name
 from k3s_daas.blobs.ipfs import IpfsBlobStore
 from k3s_daas.blobs.s3 import S3BlobStore
 from k3s_daas.blobs.store import BlobStore
@@ -98,13 +99,15 @@ def build_gateway(settings: GatewaySettings, log: Log = log_to_stderr) -> Gatewa
     if settings.executor not in roots.executors:
         raise ConfigurationError("DAAS_EXECUTOR is not among the executors of the trust roots.")
     try:
-        session = boto3.session.Session()
+        session = boto3.session.Session(region_name=region_name())
         kms = session.client("kms", config=CLIENT_CONFIG)
         signer = KmsSigner(kms, settings.kms_key_id)
         parking_keys = _parking_keys(kms, settings.parking_key_id)
         blobs = _blob_store(session, settings)
         dynamodb = session.client("dynamodb", config=CLIENT_CONFIG)
-    except (NoRegionError, NoCredentialsError) as error:
+    except NoRegionError:
+        raise ConfigurationError(f"The AWS_* settings are incomplete: {NO_REGION}.") from None
+    except NoCredentialsError as error:
         raise ConfigurationError(f"The AWS_* settings are incomplete: {error}") from None
     except ClientError as error:
         raise _said_by_kms(error, "DAAS_KMS_KEY_ID: KMS does not give out the key's public half") from None
@@ -189,10 +192,12 @@ def _read_parameter(name: str) -> str:
     Raises ParametersUnavailableError if SSM does not answer: the next request asks again.
     """
     try:
-        client = boto3.session.Session().client("ssm", config=CLIENT_CONFIG)
+        client = boto3.session.Session(region_name=region_name()).client("ssm", config=CLIENT_CONFIG)
         value: str = client.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"]
         return value
-    except (NoRegionError, NoCredentialsError) as error:
+    except NoRegionError:
+        raise ConfigurationError(f"The AWS_* settings are incomplete: {NO_REGION}.") from None
+    except NoCredentialsError as error:
         raise ConfigurationError(f"The AWS_* settings are incomplete: {error}") from None
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "unknown")

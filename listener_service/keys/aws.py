@@ -10,6 +10,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
 
+from k3s_daas.aws_region import NO_REGION, region_name
 from k3s_daas.errors import ConfigurationError
 from k3s_daas.sui.kms import KmsSigner
 from k3s_daas.sui.kms_errors import refusal_of
@@ -40,8 +41,10 @@ _CONFIG = Config(
 def kms_client() -> KMSClient:
     """As the `AWS_*` variables, the pod's identity or the instance say. Raises `ConfigurationError`."""
     try:
-        return boto3.session.Session().client("kms", config=_CONFIG)
-    except (NoRegionError, NoCredentialsError) as error:
+        return boto3.session.Session(region_name=region_name()).client("kms", config=_CONFIG)
+    except NoRegionError:
+        raise ConfigurationError(f"AWS KMS cannot be used: {NO_REGION}") from None
+    except NoCredentialsError as error:
         raise ConfigurationError(f"AWS KMS cannot be used: {error}") from None
 
 

@@ -164,6 +164,19 @@ def test_an_executor_that_is_not_pinned_is_refused(tmp_path: Path, kms_key: tupl
         build_gateway(settings_from_environment(environment(roots, kms_key[0], b"\x09" * 32)))
 
 
+def test_a_missing_region_is_named(
+    tmp_path: Path, kms_key: tuple[str, KmsSigner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = FileSigner(Ed25519PrivateKey.generate())
+    roots = roots_file(tmp_path / "roots.json", kms_key[1], executor)
+    settings = settings_from_environment(environment(roots, kms_key[0], executor.address))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "absent"))
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    with pytest.raises(ConfigurationError, match=r"set AWS_REGION \(or AWS_DEFAULT_REGION\)"):
+        build_gateway(settings)
+
+
 def test_a_kms_key_that_does_not_exist_is_refused(tmp_path: Path, kms_key: tuple[str, KmsSigner]) -> None:
     executor = FileSigner(Ed25519PrivateKey.generate())
     roots = roots_file(tmp_path / "roots.json", kms_key[1], executor)

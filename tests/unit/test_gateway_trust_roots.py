@@ -127,6 +127,8 @@ def test_a_silent_parameter_store_is_asked_again_by_the_next_request(
     holder = GatewayHolder({**environment, "DAAS_TRUST_ROOTS_PARAMETER": PARAMETER})
 
     class Silent:
+        def __init__(self, **_settings: object) -> None: ...
+
         def client(self, _name: str, **_settings: object) -> Silent:
             return self
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -64,6 +65,32 @@ def refused(code: str, status: int = 400) -> ClientError:
         "ResponseMetadata": {"HTTPStatusCode": status},
     }
     return ClientError(reply, "Decrypt")  # type: ignore[arg-type] # the fields that count
+
+
+@pytest.fixture
+def no_region(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "absent"))
+    return monkeypatch
+
+
+def test_a_missing_region_is_named(no_region: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match=r"set AWS_REGION \(or AWS_DEFAULT_REGION\)"):
+        kms_client()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "used"),
+    [("eu-central-1", "", "eu-central-1"), ("", "us-east-1", "us-east-1"), ("sa-east-1", "x", "sa-east-1")],
+)
+def test_the_region_comes_from_either_variable(
+    first: str, second: str, used: str, no_region: pytest.MonkeyPatch
+) -> None:
+    """boto3 by itself reads the second one only."""
+    no_region.setenv("AWS_REGION", first)
+    no_region.setenv("AWS_DEFAULT_REGION", second)
+    assert kms_client().meta.region_name == used
 
 
 async def test_a_wrapped_key_opens_with_its_context_only(client: KMSClient) -> None:
