@@ -1,7 +1,8 @@
 """``make fuzz-gateway``: hostile requests through gateway, an instant ledger and the listener.
 
 ``python -m tests.fuzz_gateway [--requests N] [--seed N]``; the same seed makes the same requests. A request
-that breaks an invariant is made as small as it can be, and shown as the Python that sends it again.
+that breaks an invariant is made as small as it can be, and shown as the Python that sends it again. Then
+sequences of requests while chain, seal and API server fail: one for every hundred requests.
 """
 
 from __future__ import annotations
@@ -11,6 +12,10 @@ import secrets
 import sys
 
 from tests.fuzz_gateway.campaign import campaign
+from tests.fuzz_gateway.play import stage
+
+# A scene has some in which somebody waits for real.
+REQUESTS_PER_SCENE = 100
 
 
 def main() -> int:
@@ -22,7 +27,10 @@ def main() -> int:
     seed = secrets.randbits(32) if options.seed is None else options.seed
     print(f"seed {seed}", flush=True)
     with campaign(seed) as running:
-        print("\n".join(running.run(options.requests).lines()))
+        print("\n".join(running.run(options.requests).lines()), flush=True)
+    with stage() as playing:
+        playing.run(options.requests // REQUESTS_PER_SCENE, seed)
+        print("\n".join(playing.lines()))
     return 0
 
 

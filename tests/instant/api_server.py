@@ -51,16 +51,16 @@ class WireReply:
 
 class WireServer:
     """`requests` is everything that came; `answer` decides on each reply, in the connection's
-    thread. `own` are the listener's objects."""
+    thread; without one, the connection ends. `own` are the listener's objects."""
 
     def __init__(self, port: int) -> None:
         self.port = port
         self.requests: list[WireRequest] = []
-        self.answer: Callable[[WireRequest], WireReply] = lambda _: WireReply()
+        self.answer: Callable[[WireRequest], WireReply | None] = lambda _: WireReply()
         self.own = ScriptedLeases()
 
     def serve(self, lines: BufferedIOBase, out: BufferedIOBase) -> bool:
-        """One request and its reply; whether there was one."""
+        """One request and its reply; whether another may follow."""
         head = _head(lines)
         if not head:
             return False
@@ -76,6 +76,8 @@ class WireServer:
         if reply is None:
             self.requests.append(request)
             reply = self.answer(request)
+        if reply is None:
+            return False
         out.write(_encoded(reply, method))
         out.flush()
         return True

@@ -9,7 +9,7 @@ between them, every other function of the contract, and payloads by reference.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from k3s_daas.contract.usage import DAY_MS, MINUTE_MS, command_deposit
 from k3s_daas.errors import TransactionRefusedError, WireFormatError
 from k3s_daas.payload import payload_hash
 from k3s_daas.sui.digests import address_of
-from k3s_daas.sui.ledger import Abort, ChainEvent, ExecutionOutcome, SignedTransaction
+from k3s_daas.sui.ledger import Abort, ChainEvent, ExecutionOutcome, ServiceInfo, SignedTransaction
 from k3s_daas.sui.signers import SIGNATURE_BYTES, verify_signature
 from k3s_daas.sui.transactions import DecodedTransaction, MoveCall, decode_transaction, transaction_digest
 from tests.fuzz.functions import public_functions
@@ -41,6 +41,15 @@ _FUNCTIONS = {
 }
 _ABORTS = {name: (module, code) for module, codes in ABORTS.items() for code, name in codes.items()}
 _OBJECTS = frozenset({"Cluster", "SealToken", "Clock"})
+
+
+Execute = Callable[[], Awaitable[ExecutionOutcome]]
+Around = Callable[[bytes, Execute], Awaitable[ExecutionOutcome]]
+"""Given the sender, and what executes his transaction."""
+
+
+async def _directly(_sender: bytes, execute: Execute) -> ExecutionOutcome:
+    return await execute()
 
 
 def _now_ms() -> int:
@@ -87,11 +96,13 @@ class _StateView(View):
 
 
 class InstantLedger(ScriptedLedger):
-    """Everything that uses one runs on one event loop. `executions` tells what came of each transaction."""
+    """Everything that uses one runs on one event loop. `executions` tells what came of each transaction;
+    `around` may lose or refuse one."""
 
     def __init__(self, cluster: ClusterState) -> None:
         super().__init__(timestamp_ms=_now_ms())
         self.executions: list[Execution] = []
+        self.around: Around = _directly
         self._state = _State(cluster)
         self._view = _StateView(self._state)
         self.put(cluster_object(cluster))
@@ -100,8 +111,21 @@ class InstantLedger(ScriptedLedger):
         self._state.seals[seal.ref.id] = seal
         self.put(seal_object(seal))
 
+    def seal(self, object_id: bytes) -> SealState:
+        """As it is now."""
+        return self._state.seals[object_id]
+
+    async def service_info(self) -> ServiceInfo:
+        # Its clock goes on while nothing is executed, as a chain's does by empty checkpoints.
+        self.timestamp_ms = _now_ms()
+        return await super().service_info()
+
     async def execute(self, transaction: bytes, signature: bytes) -> ExecutionOutcome:
         self.asked("execute")
+        sender = decode_transaction(transaction).sender
+        return await self.around(sender, lambda: self._execute(transaction, signature))
+
+    async def _execute(self, transaction: bytes, signature: bytes) -> ExecutionOutcome:
         self.timestamp_ms = _now_ms()
         digest = transaction_digest(transaction)
         decoded = decode_transaction(transaction)

@@ -12,10 +12,14 @@ from infra.local.gateway.messages import HttpReply
 from tests.fuzz_gateway.campaign import Campaign, campaign
 from tests.fuzz_gateway.hostile import Hostile
 from tests.fuzz_gateway.invariants import BrokenError, Seen, check
+from tests.fuzz_gateway.play import Stage, stage
+from tests.fuzz_gateway.scenes import REQUESTS, Step
 from tests.fuzz_gateway.tokens import TokenSpec
 from tests.fuzz_gateway.vocabulary import CANARY
+from tests.instant.api_server import WireReply
 
-REQUESTS = 1_000
+HOSTILE_REQUESTS = 1_000
+SCENES = 8
 SEED = int(os.environ.get("FUZZ_SEED", "20261"))
 """Always the same requests in a test run; `make fuzz` makes others each time."""
 MET = {"served", "400", "401", "403", "404", "405", "501", "502"}
@@ -32,10 +36,39 @@ def running() -> Iterator[Campaign]:
 
 @pytest.mark.timeout(600)
 def test_every_invariant_holds_for_hostile_requests(running: Campaign) -> None:
-    report = running.run(REQUESTS)
-    assert report.requests == report.endings.total() == REQUESTS
+    report = running.run(HOSTILE_REQUESTS)
+    assert report.requests == report.endings.total() == HOSTILE_REQUESTS
     assert report.endings.keys() >= MET, "\n".join(report.lines())
-    assert report.endings["served"] > REQUESTS // 5, "most requests end before they get anywhere"
+    assert report.endings["served"] > HOSTILE_REQUESTS // 5, "most requests end before they get anywhere"
+
+
+@pytest.fixture(scope="module")
+def playing() -> Iterator[Stage]:
+    with stage() as made:
+        yield made
+
+
+@pytest.mark.timeout(300)
+def test_every_invariant_holds_while_chain_seal_and_api_server_fail(playing: Stage) -> None:
+    playing.run(SCENES, SEED)
+    met = playing.endings.keys()
+    assert met >= {"answered 200", "answered 503", "401", "403", "502", "503"}, "\n".join(playing.lines())
+
+
+@pytest.mark.parametrize(
+    ("forged", "step", "what"),
+    [
+        (("_sealed", lambda good, *_: good), Step(REQUESTS[5], seal="revoked"), "run with a seal revoked"),
+        (("_answer", lambda *_: WireReply()), Step(REQUESTS[5]), "another's reply"),
+        (("_REFUSALS", {}), Step(REQUESTS[5], chain="refused"), "502 for BadGateway"),
+    ],
+)
+def test_what_must_not_be_in_a_scene_is_noticed(
+    playing: Stage, monkeypatch: pytest.MonkeyPatch, forged: tuple[str, object], step: Step, what: str
+) -> None:
+    monkeypatch.setattr(f"tests.fuzz_gateway.play.{forged[0]}", forged[1])
+    with pytest.raises(BrokenError, match=what):
+        playing.play((step,))
 
 
 def with_reply(status: int, body: bytes, *headers: tuple[str, str]) -> Callable[[Seen], Seen]:
