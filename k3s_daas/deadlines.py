@@ -75,6 +75,11 @@ class DeadlineSettings:
         settings.validate()
         return settings
 
+    @classmethod
+    def variables(cls) -> tuple[str, ...]:
+        """The names that ``from_environment`` reads."""
+        return tuple(_variable(field.name) for field in fields(cls))
+
     def scaled(self, divisor: int) -> DeadlineSettings:
         """The same chain of times, each divided: for tests and demonstrations that wait for a timeout."""
         return DeadlineSettings(

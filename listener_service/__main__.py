@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from k3s_daas.errors import ConfigurationError, DaasError
+from k3s_daas.unknown_settings import unknown_settings
 from listener_service import logs
 from listener_service.api_server import load_configuration
 from listener_service.assembly import assemble
@@ -20,7 +21,7 @@ from listener_service.health.metrics import Metrics
 from listener_service.health.server import HealthServer
 from listener_service.replica import unless
 from listener_service.settings import ListenerIdentity, ListenerSettings
-from listener_service.settings_table import help_text
+from listener_service.settings_table import help_text, names
 from listener_service.vitals import Vitals
 
 # What a shell says of a process that a signal ended.
@@ -36,6 +37,9 @@ def main(environment: Mapping[str, str] = os.environ, arguments: Sequence[str] =
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.parse_args(arguments)
+    # First, since a name that is missing may be there misspelt; and at any level, which may be misspelt, too.
+    logs.configure("info")
+    _warn_of_unknown_settings(environment)
     try:
         settings = ListenerSettings.from_environment(environment)
         # Before the keys: whoever waits for a key service says so.
@@ -58,6 +62,14 @@ def main(environment: Mapping[str, str] = os.environ, arguments: Sequence[str] =
         print("listener: it failed inside, see its log", file=sys.stderr)  # noqa: T201  as above
         return 1
     return 0
+
+
+def _warn_of_unknown_settings(environment: Mapping[str, str]) -> None:
+    unknown = unknown_settings(environment, names())
+    if unknown:
+        logging.getLogger("listener_service").warning(
+            "settings are not known, and ignored: correct or remove them", extra={"did_you_mean": unknown}
+        )
 
 
 async def _run(settings: ListenerSettings, identity: ListenerIdentity) -> None:

@@ -227,6 +227,11 @@ exit codes:
 """
 
 
+def names() -> frozenset[str]:
+    """The variables that a listener reads."""
+    return frozenset(setting.name for group in GROUPS for setting in group.settings)
+
+
 def help_text() -> str:
     """The settings for a terminal."""
     return "\n".join(_help_lines()) + "\n\n" + _AFTERWORD

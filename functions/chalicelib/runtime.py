@@ -23,7 +23,7 @@ from chalicelib.leftovers import DynamoDbLeftovers
 from chalicelib.loop import EventLoopThread
 from chalicelib.parking_keys import ParkingKeys
 from chalicelib.refusals import log_to_file
-from chalicelib.settings import GatewaySettings, settings_from_environment
+from chalicelib.settings import NAMES, GatewaySettings, settings_from_environment
 from chalicelib.trust_roots import PARAMETER, load_roots
 from chalicelib.windows import DynamoDbWindows
 from k3s_daas.aws_region import NO_REGION, region_name
@@ -35,6 +35,7 @@ from k3s_daas.ids import to_hex
 from k3s_daas.sui.kms import KmsSigner
 from k3s_daas.sui.kms_errors import refusal_of
 from k3s_daas.sui.quorum_members import Dissent, ReportDissent
+from k3s_daas.unknown_settings import unknown_settings
 
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
@@ -72,11 +73,13 @@ class GatewayHolder:
         self._log = log
         self._lock = threading.Lock()
         self._gateway: Gateway | None = None
+        self._has_warned = False
 
     def gateway(self) -> Gateway:
         """The gateway. Raises NotConfiguredError; the sentence that names the setting is in the log."""
         with self._lock:
             if self._gateway is None:
+                self._warn_once()
                 try:
                     self._gateway = build_gateway(settings_from_environment(self._environment), self._log)
                 except ConfigurationError as error:
@@ -87,6 +90,12 @@ class GatewayHolder:
                 # What was imported and made so far stays: the garbage collector need not look at it again.
                 gc.freeze()
             return self._gateway
+
+    def _warn_once(self) -> None:
+        unknown = unknown_settings(self._environment, NAMES)
+        if unknown and not self._has_warned:
+            self._log(json.dumps({"event": "unknown-settings", "did_you_mean": unknown}))
+        self._has_warned = True
 
 
 def build_gateway(settings: GatewaySettings, log: Log = log_to_stderr) -> Gateway:

@@ -16,6 +16,18 @@ from k3s_daas.errors import ConfigurationError
 from k3s_daas.ids import from_hex
 from k3s_daas.sui.endpoints import SuiEndpoints, endpoints_from_environment
 
+NAMES = frozenset(DeadlineSettings.variables()) | {
+    *("DAAS_TRUST_ROOTS_FILE", "DAAS_TRUST_ROOTS", "DAAS_TRUST_ROOTS_PARAMETER"),
+    *("DAAS_SUI_ENDPOINTS", "DAAS_QUORUM", "DAAS_SUI_ENDPOINT", "DAAS_SINGLE_ENDPOINT"),
+    *("DAAS_REQUEST_TABLE", "DAAS_KMS_KEY_ID", "DAAS_PARKING_KEY_ID", "DAAS_EXECUTOR", "DAAS_GAS_BUDGET"),
+    *("DAAS_BLOB_BUCKET", "DAAS_BLOB_IPFS_API", "DAAS_BLOB_IPFS_GATEWAY"),
+    *("DAAS_ADMISSION_TTL_MS", "DAAS_DISCOVERY_TTL_MS", "DAAS_DISCOVERY_MAX_BYTES"),
+    *("DAAS_WATCHES_PER_MINUTE", "DAAS_OPEN_REQUESTS"),
+    *("DAAS_SOURCE_REQUESTS_PER_SECOND", "DAAS_SOURCE_REFUSALS_PER_MINUTE"),
+    *("DAAS_SEAL_ABORTS", "DAAS_SEAL_ABORT_WINDOW_S", "DAAS_REFUSAL_LOG_FILE"),
+}
+"""The variables that the gateway reads. Tests hold it to what the code reads."""
+
 
 @dataclass(frozen=True)
 class GatewaySettings:
