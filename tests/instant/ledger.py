@@ -122,13 +122,14 @@ class InstantLedger(ScriptedLedger):
 
     async def execute(self, transaction: bytes, signature: bytes) -> ExecutionOutcome:
         self.asked("execute")
-        sender = decode_transaction(transaction).sender
-        return await self.around(sender, lambda: self._execute(transaction, signature))
+        decoded = decode_transaction(transaction)
+        return await self.around(decoded.sender, lambda: self._execute(decoded, transaction, signature))
 
-    async def _execute(self, transaction: bytes, signature: bytes) -> ExecutionOutcome:
+    async def _execute(
+        self, decoded: DecodedTransaction, transaction: bytes, signature: bytes
+    ) -> ExecutionOutcome:
         self.timestamp_ms = _now_ms()
         digest = transaction_digest(transaction)
-        decoded = decode_transaction(transaction)
         _check_signature(decoded, transaction, signature)
         if digest in self.transactions:
             return ExecutionOutcome(digest, success=self.transactions[digest].success)
