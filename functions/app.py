@@ -3,9 +3,12 @@
 from typing import Any
 
 from chalice import Rate
+from chalicelib.journey import log_to_stderr
+from chalicelib.library_logs import log_libraries
 from chalicelib.routes import create_app
 from chalicelib.runtime import GatewayHolder
 
+log_libraries(log_to_stderr)
 _holder = GatewayHolder()
 app = create_app(_holder.gateway)
 

@@ -137,14 +137,3 @@ def _public(attributes: RequestAttributes) -> dict[str, str]:
         "name": attributes.name,
     }
     return {name: value for name, value in fields.items() if value}
-
-
-def where(error: BaseException) -> str:
-    """Type and place of an unexpected error; never its message, which may quote a request."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return type(error).__name__
-    code = trace.tb_frame.f_code
-    return f"{type(error).__name__} in {code.co_qualname} line {trace.tb_lineno}"

@@ -14,7 +14,7 @@ from chalicelib.command_runner import CommandRunner
 from chalicelib.discovery_cache import Fetched
 from chalicelib.discovery_replies import DiscoveryReplies
 from chalicelib.http_request import GatewayRequest
-from chalicelib.journey import Journey, Log, where
+from chalicelib.journey import Journey, Log
 from chalicelib.parking import ParkedError
 from chalicelib.refusals import refusal_line, refusal_status, refusal_word
 from chalicelib.replies import GatewayReply, fit_for_client, status_reply
@@ -23,6 +23,7 @@ from chalicelib.request_admission import RequestAdmission
 from chalicelib.submission import StartByPassedError
 from k3s_daas.deadlines import DeadlineSettings
 from k3s_daas.errors import ConfigurationError, DaasError
+from k3s_daas.library_logs import where
 from k3s_daas.status import StatusError
 
 

@@ -23,9 +23,10 @@ from chalicelib.http_request import (
     request_from_event,
     source_of,
 )
-from chalicelib.journey import log_to_stderr, where
+from chalicelib.journey import log_to_stderr
 from chalicelib.replies import GatewayReply, status_of, status_reply
 from k3s_daas.errors import DaasError
+from k3s_daas.library_logs import where
 from k3s_daas.status import StatusError
 
 APP_NAME = "k3s-daas-gateway"

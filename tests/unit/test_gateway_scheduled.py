@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import logging
 from collections.abc import Iterator
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
-import app
 import pytest
 from chalicelib.reclaim import Reclaimed
 from moto import mock_aws
@@ -16,6 +17,19 @@ from k3s_daas.sui.ledger import EpochInfo
 from k3s_daas.sui.transactions import decode_transaction
 from tests.unit.gateway_world import LocalAws, World, status
 
+
+def imported() -> ModuleType:
+    """The functions take the log of their process for themselves, which is pytest's here."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    try:
+        return importlib.import_module("app")
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+
+
+app = imported()
 PODS = "/api/v1/namespaces/default/pods"
 SCHEDULED = {
     **{"version": "0", "id": "0", "detail-type": "Scheduled Event", "source": "aws.events"},

@@ -58,3 +58,16 @@ def test_who_wants_less_gets_less_of_everybody(level: str, told: int, log: io.St
     log.truncate(0)
     logging.getLogger("botocore").warning("retrying")
     assert bool(log.getvalue().strip("\0")) is (level != "error")
+
+
+def test_what_a_library_says_is_a_line_without_what_it_quotes(log: io.StringIO) -> None:
+    logs.configure("info", log)
+    logger = logging.getLogger("urllib3.connectionpool")
+    logger.warning(
+        "Retrying after %s: %s", "a reset", "/bucket/key?X-Amz-Signature=secret", extra={"a": "secret"}
+    )
+    logging.getLogger("listener_service.service").warning("refused", extra={"reason": "paused"})
+    library, ours = (json.loads(line) for line in log.getvalue().splitlines())
+    assert library.keys() == {"time", "level", "logger", "message"}
+    assert library["message"] == "Retrying after a reset: /bucket/key?…"
+    assert ours["reason"] == "paused"
