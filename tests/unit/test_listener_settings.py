@@ -188,7 +188,8 @@ def test_the_process_needs_no_aws_setting_and_shows_no_trace(environment: dict[s
 
 
 def test_log_lines_are_json_with_the_request_id() -> None:
-    record = logging.makeLogRecord({"msg": "done %s", "args": ("x",), "levelname": "INFO", "status": 200})
+    fields = {"name": "listener_service", "msg": "done %s", "args": ("x",), "status": 200}
+    record = logging.makeLogRecord(fields)
     token = request_id_var.set("abc")
     try:
         line = json.loads(JsonFormatter().format(record))
