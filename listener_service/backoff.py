@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 class Backoff:
     """Delays between attempts, in seconds: uniform in [0, min(cap_s, base_s * 2^attempt)].
 
-    Full jitter, so that many listeners that lost one endpoint together do not come back together.
+    Full jitter, so that many listeners that lost one endpoint together do not come back together. The cap is
+    a small part of the 24 s in which a command may be started: nobody hears of it until the next attempt.
     """
 
     base_s: float = 0.2
-    cap_s: float = 15.0
+    cap_s: float = 5.0
     uniform: Callable[[float, float], float] = field(default=random.uniform)
     attempt: int = 0
 
