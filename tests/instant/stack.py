@@ -2,9 +2,9 @@
 
     AWS-shaped events → Chalice app → gateway → InstantLedger → listener → HTTP → WireServer
 
-Everything of the product is the real thing, put together as its processes do it. Not real: the ledger and
-the gateway's table (see their modules), and the rest of AWS, which moto plays in this process. There is no
-blob store unless a test brings one.
+Everything of the product is the real thing, put together as its processes do it. Not real: the ledger (see
+its module), and AWS, which moto plays in this process; calls of the table go one at a time, since moto tests
+a condition and writes in two steps. There is no blob store unless a test brings one.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+from uuid import uuid4
 
 import boto3
 from chalicelib.gateway import Gateway
@@ -29,7 +30,7 @@ from chalicelib.settings import settings_from_environment
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from moto import mock_aws
 
-from infra.local.aws import create_parking_key, create_signing_key
+from infra.local.aws import create_parking_key, create_request_table, create_signing_key
 from infra.local.gateway.messages import HttpReply, HttpRequest
 from infra.local.gateway.strict import StrictGateway
 from k3s_daas.bearer import mint
@@ -48,7 +49,6 @@ from listener_service.logs import JsonFormatter
 from listener_service.settings import ListenerIdentity, ListenerSettings
 from tests.instant.api_server import NAMESPACE, WireServer, wire_server
 from tests.instant.ledger import InstantLedger
-from tests.instant.table import MemoryTable
 from tests.unit.contract_world import (
     CLUSTER,
     HOUR_MS,
@@ -62,11 +62,11 @@ from tests.unit.contract_world import (
     seal_state,
     trust_roots,
 )
+from tests.unit.gateway_world import one_at_a_time
 from tests.unit.memory_keys import hold
 
 API_SERVER_TOKEN = "the-listeners-own-credential"
 _ENDPOINTS = SuiEndpoints(("http://127.0.0.1:1",))
-TABLE = "requests"
 # So many that no test of something else meets a rate.
 UNLIMITED = dict.fromkeys(
     (
@@ -113,11 +113,14 @@ class _InstantEndpoints(SuiEndpoints):
         return self.ledger
 
 
-class _SessionWithTable(boto3.session.Session):
-    """Whose DynamoDB is a table in memory."""
+class _SerialSession(boto3.session.Session):
+    """Whose clients of the table call moto one at a time."""
 
     def client(self, service_name: str, **arguments: Any) -> Any:  # type: ignore[override] # for any service
-        return MemoryTable() if service_name == "dynamodb" else super().client(service_name, **arguments)  # type: ignore[call-overload] # likewise
+        client = super().client(service_name, **arguments)  # type: ignore[call-overload] # likewise
+        if service_name == "dynamodb":
+            one_at_a_time(client)
+        return client
 
 
 class InstantStack:
@@ -130,6 +133,9 @@ class InstantStack:
         self.api = api
         self.logged: list[str] = []
         kms = boto3.client("kms")
+        # Stacks that live at the same time share moto's tables.
+        self._table = f"requests-{uuid4()}"
+        create_request_table(boto3.client("dynamodb"), self._table)
         keys = create_signing_key(kms), create_parking_key(kms)
         self.signer = KmsSigner(kms, keys[0])
         self.executor = FileSigner(Ed25519PrivateKey.generate())
@@ -201,7 +207,7 @@ class InstantStack:
             "DAAS_TRUST_ROOTS_FILE": str(roots),
             "DAAS_SUI_ENDPOINT": "http://127.0.0.1:1",
             "DAAS_SINGLE_ENDPOINT": "development",
-            "DAAS_REQUEST_TABLE": TABLE,
+            "DAAS_REQUEST_TABLE": self._table,
             "DAAS_KMS_KEY_ID": keys[0],
             "DAAS_PARKING_KEY_ID": keys[1],
             "DAAS_EXECUTOR": to_hex(self.executor.address),
@@ -211,7 +217,7 @@ class InstantStack:
         settings = settings_from_environment(environment)
         settings = replace(settings, endpoints=_InstantEndpoints(settings.endpoints.urls, ledger=self.ledger))
         loop = patch("chalicelib.runtime.EventLoopThread", lambda: self.loop)
-        with loop, patch("boto3.session.Session", _SessionWithTable):
+        with loop, patch("boto3.session.Session", _SerialSession):
             return build_gateway(settings, self.logged.append)
 
     async def _start(self, directory: Path) -> Listener:

@@ -1,4 +1,4 @@
-"""The request store's guarantees, on moto's DynamoDB and on the table in memory that other tests use."""
+"""The request store's guarantees, on moto's DynamoDB."""
 
 from __future__ import annotations
 
@@ -35,7 +35,6 @@ from moto import mock_aws
 from infra.local.aws import create_request_table
 from k3s_daas.errors import SealedDataError
 from k3s_daas.sealing import SealingPrivateKey
-from tests.instant.table import MemoryTable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -54,19 +53,13 @@ SIGNED = SignedTransaction(data=b"transaction", signature=b"signature", digest="
 
 
 @pytest.fixture
-def moto_client() -> Iterator[DynamoDBClient]:
+def client() -> Iterator[DynamoDBClient]:
     with mock_aws():
         client = boto3.client(
             "dynamodb", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b"
         )
         create_request_table(client, "requests")
         yield client
-
-
-@pytest.fixture(params=["moto", "memory"])
-def client(request: pytest.FixtureRequest) -> Any:
-    """What is shown on the table in memory holds where tests use that one."""
-    return MemoryTable() if request.param == "memory" else request.getfixturevalue("moto_client")
 
 
 @pytest.fixture
@@ -177,9 +170,9 @@ def test_a_record_carries_a_time_to_live_after_its_last_answer(
     assert int(item["expires_at"]["N"]) * 1000 > REQUEST.answer_by_ms
 
 
-def test_a_missing_table_is_an_error_that_names_no_account(moto_client: DynamoDBClient) -> None:
+def test_a_missing_table_is_an_error_that_names_no_account(client: DynamoDBClient) -> None:
     with pytest.raises(RequestStoreUnavailableError, match="ResourceNotFoundException"):
-        DynamoDbRequestStore(moto_client, "absent").reserve(REQUEST)
+        DynamoDbRequestStore(client, "absent").reserve(REQUEST)
 
 
 def test_an_unknown_request_has_no_record(store: DynamoDbRequestStore) -> None:
