@@ -12,17 +12,18 @@ What a caller can rely on:
    on disk changed. Not if it is for a proxy: there the 401 may be a pod's, which did what it was asked.
 3. Redirects are not followed, and bodies are not decoded.
 4. The exception says whether the API server may have seen the request: `NotSentError` means it did not.
-5. Credentials that were rotated on disk count from the next request on; one that expires is renewed before.
+5. Credentials that were rotated on disk count from the next request on; one that expires is renewed before,
+   and a plugin that hangs meanwhile holds up those calls only that have none without it.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,17 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from k3s_daas.errors import ConfigurationError, DaasError
 from listener_service import kube_config
 from listener_service.live_reply import LiveReply, TooMuchError
+from listener_service.reloading import Reloading
 
 Grow = Callable[[int, float], bool]
-
-_log = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT_S = 5.0
 # Between attempts to load credentials that are out of date.
 _RENEWAL_PAUSE_S = 5.0
+# How long calls wait for it while the old ones count: files are read by then. The other bound is a part of
+# the call's time, which leaves the lead's renewal enough of its own.
+_RENEWAL_PATIENCE_S = 2.0
+_RENEWAL_SHARE = 4
 _READ_BYTES = 64 * 1024
 # Zero would mean not to wait at all, and fail although there is something.
 _LEAST_WAIT_S = 0.001
@@ -182,9 +186,41 @@ def _unusable(kubeconfig: Path | None, why: str) -> str:
     )
 
 
-def _bearer(configuration: Any) -> str | None:
-    setting = configuration.auth_settings().get("BearerToken")
-    return setting["value"] if setting else None
+@dataclass(frozen=True, slots=True, repr=False)
+class _Way:
+    """One way to the API server; another configuration makes another one."""
+
+    configuration: Any
+    origin: str
+    authorization: str | None
+    fingerprint: bytes
+    pool: urllib3.PoolManager
+
+    @classmethod
+    def by(cls, configuration: Any, connections: int) -> _Way:
+        configuration.connection_pool_maxsize = connections
+        # client-go probes idle connections too; a dead one must not cost a command its time.
+        configuration.keep_alive = True
+        pool: urllib3.PoolManager = kubernetes_client.ApiClient(configuration).rest_client.pool_manager
+        pool.pool_classes_by_scheme = _POOLS
+        setting = configuration.auth_settings().get("BearerToken")
+        return cls(
+            configuration,
+            configuration.host.rstrip("/"),
+            setting["value"] if setting else None,
+            kube_config.fingerprint(configuration),
+            pool,
+        )
+
+    @property
+    def is_stale(self) -> bool:
+        known = self.configuration
+        return isinstance(known, kube_config.KubeConfiguration) and known.is_stale
+
+    @property
+    def is_expired(self) -> bool:
+        known = self.configuration
+        return isinstance(known, kube_config.KubeConfiguration) and known.is_expired
 
 
 class ApiServer:
@@ -203,20 +239,8 @@ class ApiServer:
         self._load = load
         self._called = called
         self._connections = connections
-        self._credentials = threading.Lock()
-        self._next_renewal = 0.0
-        self._apply(load())
-
-    def _apply(self, configuration: Any) -> None:
-        self._fingerprint = kube_config.fingerprint(configuration)
-        configuration.connection_pool_maxsize = self._connections
-        # client-go probes idle connections too; a dead one must not cost a command its time.
-        configuration.keep_alive = True
-        self._configuration = configuration
-        self._origin = configuration.host.rstrip("/")
-        pool: urllib3.PoolManager = kubernetes_client.ApiClient(configuration).rest_client.pool_manager
-        pool.pool_classes_by_scheme = _POOLS
-        self._pool = pool
+        self._way = _Way.by(load(), connections)
+        self._reloading = Reloading(self._replace, pause_s=_RENEWAL_PAUSE_S)
 
     def send(self, call: ApiCall, may_start: Callable[[], bool], live: LiveReply | None = None) -> RawReply:
         """Sends one request and reads the whole reply; with `live`, what that one takes of a good one.
@@ -232,81 +256,71 @@ class ApiServer:
         return reply
 
     def _send(self, call: ApiCall, may_start: Callable[[], bool], live: LiveReply | None) -> RawReply:
-        authorization = self._authorization()
-        reply = self._send_once(call, authorization, may_start, live)
-        if reply.status == HTTPStatus.UNAUTHORIZED and not call.proxied and self._reload(authorization):
-            reply = self._send_once(call, self._authorization(), may_start, live)
+        deadline = time.monotonic() + call.timeout_s
+        way = self._current(call, deadline)
+        reply = self._send_once(way, call, deadline, may_start, live)
+        if reply.status == HTTPStatus.UNAUTHORIZED and not call.proxied and self._reload(way, deadline):
+            reply = self._send_once(self._way, call, deadline, may_start, live)
         return reply
 
     def close(self) -> None:
         """Closes the idle connections."""
-        self._pool.clear()
+        self._way.pool.clear()
 
-    def _authorization(self) -> str | None:
-        with self._credentials:
-            self._renew()
-            return _bearer(self._configuration)
+    def _current(self, call: ApiCall, deadline: float) -> _Way:
+        """Loads again what is out of date. While it still counts, it is not waited for long.
 
-    def _renew(self) -> None:
-        """Loads again what is out of date. Raises `NotSentError` if what there is has ended."""
-        old = self._configuration
-        if not isinstance(old, kube_config.KubeConfiguration) or not old.is_stale:
-            return
-        if time.monotonic() >= self._next_renewal:
-            self._next_renewal = time.monotonic() + _RENEWAL_PAUSE_S
-            try:
-                self._replace(self._load())
-                return
-            except ConfigurationError as error:
-                _log.warning("credentials for the API server not renewed", extra={"error": str(error)})
-        if old.is_expired:
+        Raises `NotSentError` if what there is has ended.
+        """
+        if self._way.is_stale:
+            self._reloading.begin_if_due()
+            patience_s = min(_RENEWAL_PATIENCE_S, call.timeout_s / _RENEWAL_SHARE)
+            self._reloading.wait(deadline, patience_s=inf if self._way.is_expired else patience_s)
+        way = self._way
+        if way.is_expired:
             raise NotSentError("the listener's credentials for the API server have ended and are not renewed")
+        return way
 
-    def _reload(self, refused: str | None) -> bool:
+    def _reload(self, refused: _Way, deadline: float) -> bool:
         """Reads kubeconfig or service account again; whether there are other credentials than the refused."""
-        with self._credentials:
-            if _bearer(self._configuration) != refused:
-                return True  # another thread was faster
-            try:
-                configuration = self._load()
-            except ConfigurationError as error:
-                _log.warning("credentials for the API server not renewed", extra={"error": str(error)})
-                return False
-            if kube_config.fingerprint(configuration) == self._fingerprint:
-                return False
-            self._replace(configuration)
-        return True
+        if self._way.fingerprint == refused.fingerprint:
+            self._reloading.begin()
+            self._reloading.wait(deadline)
+        return self._way.fingerprint != refused.fingerprint
 
-    def _replace(self, configuration: Any) -> None:
-        replaced = self._pool
-        self._apply(configuration)
+    def _replace(self) -> None:
+        way, replaced = _Way.by(self._load(), self._connections), self._way
+        if way.fingerprint == replaced.fingerprint and not replaced.is_stale:
+            return
+        self._way = way
         # Requests that are still on their way keep their connections.
-        replaced.clear()
+        replaced.pool.clear()
 
     def _send_once(
         self,
+        way: _Way,
         call: ApiCall,
-        authorization: str | None,
+        deadline: float,
         may_start: Callable[[], bool],
         live: LiveReply | None,
     ) -> RawReply:
-        deadline = time.monotonic() + call.timeout_s
+        left_s = max(_LEAST_WAIT_S, deadline - time.monotonic())
         fields = urllib3.HTTPHeaderDict()
         for name, value in call.headers:
             fields.add(name, value)
-        if authorization is not None:
-            fields["Authorization"] = authorization
+        if way.authorization is not None:
+            fields["Authorization"] = way.authorization
         _gate.may_start, _gate.passed = may_start, False
         try:
-            response = self._pool.urlopen(
+            response = way.pool.urlopen(
                 call.method,
-                self._origin + call.target,
+                way.origin + call.target,
                 body=call.body or None,
                 headers=fields,
                 redirect=False,
                 retries=False,
                 preload_content=False,
-                timeout=urllib3.Timeout(connect=min(_CONNECT_TIMEOUT_S, call.timeout_s), read=call.timeout_s),
+                timeout=urllib3.Timeout(connect=min(_CONNECT_TIMEOUT_S, left_s), read=left_s),
             )
             try:
                 if live is None or response.status != HTTPStatus.OK:

@@ -94,7 +94,7 @@ def place_with(
 
 
 def get(server: ApiServer) -> int:
-    return server.send(ApiCall("GET", "/version", [], b"", 5.0, 100_000), lambda: True).status
+    return server.send(ApiCall("GET", "/version", [], b"", 20.0, 100_000), lambda: True).status
 
 
 def soon(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from infra.local.certificates import LocalAuthority
 from k3s_daas.errors import ConfigurationError
 from listener_service import api_server as connection
 from listener_service import exec_plugin
-from listener_service.api_server import ApiServer, NotSentError, load_configuration
+from listener_service.api_server import ApiCall, ApiServer, NotSentError, load_configuration
 from tests.unit.kubeconfig_place import V1, Place, get, place_with, soon
 from tests.unit.scripted_api_server import ScriptedReply
 
@@ -35,7 +36,7 @@ def test_a_plugin_runs_once_until_its_credential_ends(place: Place) -> None:
 
 def _expire(server: ApiServer, *, seconds: float) -> None:
     """The credential ends in this time."""
-    server._configuration.expires_at = datetime.now(UTC) + timedelta(seconds=seconds)
+    server._way.configuration.expires_at = datetime.now(UTC) + timedelta(seconds=seconds)
 
 
 def test_a_plugin_whose_token_is_refused_is_asked_again(place: Place) -> None:
@@ -67,6 +68,64 @@ def test_a_plugin_that_fails_later_counts_when_its_credential_has_ended(
     assert place.tokens() == ["Bearer first", "Bearer second"]
 
 
+def _hang(place: Place) -> Path:
+    """The plugin hangs until this file is there; another run of it then does not."""
+    place.plugin({"token": "second", "expirationTimestamp": soon(3_600)})
+    place.script("echo {} >> runs; while [ ! -e go ]; do sleep 0.02; done; cat answer")
+    return place.directory / "go"
+
+
+def _get_within(server: ApiServer, seconds: float) -> int:
+    return server.send(ApiCall("GET", "/version", [], b"", seconds, 100_000), lambda: True).status
+
+
+def _get_until(server: ApiServer, place: Place, token: str) -> None:
+    deadline = time.monotonic() + 20
+    while place.tokens()[-1] != token and time.monotonic() < deadline:
+        get(server)
+
+
+def test_a_plugin_that_hangs_holds_nobody_up_while_the_old_credential_counts(place: Place) -> None:
+    """The lead's renewal among them, which has less time than a plugin."""
+    place.plugin({"token": "first", "expirationTimestamp": soon(3_600)})
+    with place.server() as server:
+        go = _hang(place)
+        _expire(server, seconds=20)
+        assert [_get_within(server, 2.0) for _ in range(3)] == [200, 200, 200]
+        assert place.tokens() == ["Bearer first"] * 3
+        go.touch()
+        _get_until(server, place, "Bearer second")
+    assert place.tokens()[-1] == "Bearer second"
+    assert len(place.runs()) == 2
+
+
+def test_a_plugin_that_hangs_costs_calls_without_a_credential_their_own_time_only(place: Place) -> None:
+    place.plugin({"token": "first", "expirationTimestamp": soon(3_600)})
+    with place.server() as server:
+        go = _hang(place)
+        _expire(server, seconds=-1)
+        for _ in range(2):
+            with pytest.raises(NotSentError, match="have ended"):
+                _get_within(server, 0.2)
+        go.touch()
+        assert get(server) == 200
+    assert place.tokens() == ["Bearer second"]
+    assert len(place.runs()) == 2
+
+
+def test_a_refused_credential_waits_for_a_plugin_no_longer_than_its_call(place: Place) -> None:
+    place.plugin({"token": "first"})
+    place.api.reply = lambda seen: ScriptedReply(
+        200 if seen.header("Authorization") == "Bearer second" else 401
+    )
+    with place.server() as server:
+        go = _hang(place)
+        assert _get_within(server, 1.0) == 401
+        go.touch()
+        assert get(server) == 200
+    assert place.tokens()[-1] == "Bearer second"
+
+
 def test_a_plugin_may_give_a_certificate_and_renews_it(tmp_path: Path, authority: LocalAuthority) -> None:
     with place_with(tmp_path, authority, asks_for_certificates=True) as place:
 
@@ -87,7 +146,7 @@ def test_a_plugin_may_give_a_certificate_and_renews_it(tmp_path: Path, authority
             assert get(server) == 200
             _expire(server, seconds=5)
             assert get(server) == 200
-            key_file = Path(server._configuration.key_file)
+            key_file = Path(server._way.configuration.key_file)
             assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
         assert place.api.peers == ["first", "first", "second"]
 
