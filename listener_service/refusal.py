@@ -44,6 +44,10 @@ class NotForUsError(DaasError):
     """An event for another executor or another kind of event. Not worth more than a debug line."""
 
 
+class UnconfirmedError(DaasError):
+    """Too few endpoints show the event's transaction yet: it is invented, or they lag. To be asked again."""
+
+
 class RefusedCommandError(DaasError):
     """A genuine request that must not run; its caller is told why. `reason` as in `UnbelievableError`."""
 

@@ -30,6 +30,7 @@ from listener_service.chores import Chore, kept_up
 from listener_service.claim_removal import ClaimRemoval
 from listener_service.claims import Claim, Claimed, ClaimRefusedError, Claims
 from listener_service.clock import BoundedClock
+from listener_service.confirmation import Confirmation, OvertakingError
 from listener_service.counts import CLAIMED_BEFORE, TOO_LATE, Counts, Tally
 from listener_service.event_source import Covered, EventSource, SourcedEvent
 from listener_service.executor import Executor
@@ -41,7 +42,12 @@ from listener_service.queue.dispatcher import Dispatcher
 from listener_service.queue.memory import MemoryBound
 from listener_service.queue.replies import Reply
 from listener_service.queue.ticket import Kind, Ticket, ticket_of
-from listener_service.refusal import NotForUsError, RefusedCommandError, UnbelievableError
+from listener_service.refusal import (
+    NotForUsError,
+    RefusedCommandError,
+    UnbelievableError,
+    UnconfirmedError,
+)
 from listener_service.responder import Responder
 from listener_service.stopwatch import Stopwatch
 from listener_service.succession import Succession
@@ -74,6 +80,7 @@ class ListenerService:
 
     queue: Queue = field(init=False)
     _dispatcher: Dispatcher = field(init=False)
+    _confirmation: Confirmation = field(init=False)
     _frontier: Frontier = field(default_factory=Frontier)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _successors: set[asyncio.Task[None]] = field(default_factory=set)
@@ -82,6 +89,7 @@ class ListenerService:
     def __post_init__(self) -> None:
         self.queue = Queue(self.places, self.memory.now_bytes)
         self._dispatcher = Dispatcher(self.queue, self.memory, self.clock, self._begin)
+        self._confirmation = Confirmation(self.verifier, self._dispatcher, self.clock, self._do_not_believe)
 
     @property
     def watermark(self) -> int | None:
@@ -121,6 +129,7 @@ class ListenerService:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+            await self._confirmation.close()
             await self._drain()
 
     @property
@@ -190,8 +199,7 @@ class ListenerService:
             _log.debug("event skipped", extra=_where(sourced.event) | {"error": str(error)})
             return None
         except UnbelievableError as error:
-            _log_unbelieved(sourced.event, error)
-            self.counts.not_run(error.reason)
+            self._do_not_believe(sourced.event, error)
             return None
         return ticket_of(sourced, requested, self.verifier.priority_of)
 
@@ -216,8 +224,13 @@ class ListenerService:
             with self.queue.replies.reply(ticket.holder) as reply:
                 await self._command(ticket, requested, reply)
         except UnbelievableError as error:
-            _log_unbelieved(event, error)
-            self.counts.not_run(error.reason)
+            self._do_not_believe(event, error)
+        except UnconfirmedError:
+            self._confirmation.wait_for(ticket.again())
+            return
+        except OvertakingError:
+            self._dispatcher.put_again(ticket.again())
+            return
         except NotLeadingError:
             _log.info("left to whoever leads now", extra=_where(event))
             return
@@ -225,6 +238,14 @@ class ListenerService:
             # A defect of ours must not stop the others; what may have run is claimed.
             _log.exception("event failed", extra=_where(event))
         # Not if it was cancelled: then a successor sees the event again.
+        self._frontier.settled(event.identity)
+
+    def _do_not_believe(self, event: ChainEvent, error: UnbelievableError) -> None:
+        _log.error(
+            "event not believed, nothing was run",
+            extra=_where(event) | {"reason": error.reason, "error": str(error)},
+        )
+        self.counts.not_run(error.reason)
         self._frontier.settled(event.identity)
 
     async def _command(self, ticket: Ticket, requested: ApiRequested, reply: Reply) -> None:
@@ -238,6 +259,7 @@ class ListenerService:
         times = Stopwatch(self.counts, ticket)
         try:
             command = await self.verifier.verify(event, requested)
+            await self._confirmation.earlier_first(ticket)
             times.lap("verify")
             self._dispatcher.hold(ticket, ticket.bytes_with(command.envelope.body))
             response = await self._run(ticket, command, reply)
@@ -360,13 +382,6 @@ async def _ended(tasks: Set[asyncio.Task[None]]) -> None:
 
 async def _until(stop: asyncio.Event) -> None:
     await stop.wait()
-
-
-def _log_unbelieved(event: ChainEvent, error: UnbelievableError) -> None:
-    _log.error(
-        "event not believed, nothing was run",
-        extra=_where(event) | {"reason": error.reason, "error": str(error)},
-    )
 
 
 def _where(event: ChainEvent) -> dict[str, object]:

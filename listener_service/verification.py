@@ -54,15 +54,19 @@ from listener_service.backoff import Backoff
 from listener_service.blobs import BlobClient
 from listener_service.clock import Clock, SystemClock
 from listener_service.keys.keyring import Keyring
-from listener_service.refusal import NotForUsError, RefusedCommandError, ReplyTo, UnbelievableError
+from listener_service.refusal import (
+    NotForUsError,
+    RefusedCommandError,
+    ReplyTo,
+    UnbelievableError,
+    UnconfirmedError,
+)
 from listener_service.standing import check_standing, mismatch
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# How long an endpoint may need to know a transaction whose event it has delivered.
-_TRANSACTION_PATIENCE_MS = 30_000
 # How long an unreachable endpoint is asked about one event. Longer than any answer_by in force is pointless.
 _ENDPOINT_PATIENCE_MS = 900_000
 # Clocks of listener and chain may differ by this much.
@@ -133,7 +137,9 @@ class Verifier:
         return 0 if found is None else found.priority
 
     async def verify(self, event: ChainEvent, requested: ApiRequested) -> VerifiedCommand:
-        """Raises `UnbelievableError`, or `RefusedCommandError` with the Status for the caller."""
+        """Raises `UnbelievableError`, `RefusedCommandError` with the Status for the caller, or
+        `UnconfirmedError`: `is_shown` tells when it is time to try again.
+        """
         try:
             transaction, state = await asyncio.gather(
                 self._transaction(event.transaction_digest), self._state(requested)
@@ -165,6 +171,13 @@ class Verifier:
         if envelope.body_blob is None:
             return verified
         return await self._complete(verified, envelope.body_blob, key)
+
+    async def is_shown(self, event: ChainEvent) -> bool:
+        """Whether the endpoints know the event's transaction by now.
+
+        Raises `UnbelievableError` if they cannot be asked.
+        """
+        return await self._signed(event.transaction_digest) is not None
 
     async def verify_again(self, command: VerifiedCommand) -> None:
         """For a command that had to wait: whether it may still run, as of now.
@@ -263,16 +276,13 @@ class Verifier:
             raise
 
     async def _transaction(self, digest: str) -> SignedTransaction:
-        """The transaction; an endpoint that delivers an event may need a moment to know its transaction."""
-        backoff = Backoff(base_s=0.05, cap_s=2.0)
-        give_up_ms = self.clock.now_ms() + _TRANSACTION_PATIENCE_MS
-        while True:
-            transaction = await self._insist(lambda: self.ledger.get_signed_transaction(digest))
-            if transaction is not None:
-                return transaction
-            if self.clock.now_ms() >= give_up_ms:
-                raise UnbelievableError("unknown-transaction", "the endpoint does not know the transaction")
-            await self.clock.sleep(backoff.next_delay_s())
+        transaction = await self._signed(digest)
+        if transaction is None:
+            raise UnconfirmedError("the endpoint does not know the transaction yet")
+        return transaction
+
+    async def _signed(self, digest: str) -> SignedTransaction | None:
+        return await self._insist(lambda: self.ledger.get_signed_transaction(digest))
 
     async def _insist(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Asks again while the endpoint is away: its absence says nothing about the event."""

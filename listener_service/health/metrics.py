@@ -179,6 +179,9 @@ class _State(Collector):
             return
         queue = service.queue
         yield _one("queue_waiting", "Commands that wait.", queue.waiting)
+        yield _one(
+            "queue_unconfirmed", "Events whose transaction too few endpoints show.", len(queue.unconfirmed)
+        )
         yield _one("queue_in_work", "Commands that were started and are not answered.", queue.in_work)
         yield _one("queue_used_bytes", "Of the bound, by what waits and what is in work.", queue.used_bytes)
         yield _one(

@@ -6,6 +6,9 @@
             its event    a place and its turn until it ran (leave);
             in bytes     what it holds in bytes until it is answered (done)
 
+Whose transaction is not known yet leaves work for `unconfirmed`, which is in the waiting room but in no line,
+and is put again once it is known.
+
 Parts of one bound: the waiting room, what is in work, and large replies (`replies.py`). So what waits never
 keeps what works from going on, and what works needs nothing more than it has.
 """
@@ -21,9 +24,12 @@ from listener_service.queue.order import ObjectLines
 from listener_service.queue.replies import Replies
 from listener_service.queue.shares import Fit, Shares
 from listener_service.queue.ticket import Kind, Ticket
+from listener_service.queue.unconfirmed import Unconfirmed
 
 # The waiting room's part of the bound, and that of large replies.
 _PART = 4
+# Of the waiting room, for what is not confirmed.
+_UNCONFIRMED_PART = 4
 
 
 @dataclass(slots=True)
@@ -51,6 +57,7 @@ class Queue:
         self._turns = list(Kind)
         self._closed = False
         self.replies = Replies(lambda: self.reply_bytes)
+        self.unconfirmed = Unconfirmed(lambda: self._room_bytes // _UNCONFIRMED_PART)
         self.bound(bound_bytes)
 
     def bound(self, bound_bytes: int) -> None:
@@ -81,7 +88,7 @@ class Queue:
     @property
     def used_bytes(self) -> int:
         """Of the bound, by what waits and what is in work."""
-        return self._waiting_bytes + self._work.used
+        return self._waiting_bytes + self.unconfirmed.used_bytes + self._work.used
 
     @property
     def places_taken(self) -> dict[Kind, int]:
@@ -101,20 +108,39 @@ class Queue:
     def is_empty(self) -> bool:
         """Nothing waits, nothing is in work, and nothing of what was is remembered."""
         left = (len(self._objects), self._work.holders, *(shares.holders for shares in self._places.values()))
-        return not (self._waiting or self._in_work or any(left))
+        return not (self._waiting or self._in_work or len(self.unconfirmed) or any(left))
 
     def has_room(self, ticket: Ticket) -> bool:
         """Whether it may wait here; otherwise the stream is not read on."""
-        return not self._waiting or self._waiting_bytes + ticket.waiting_bytes <= self._room_bytes
+        used = self._waiting_bytes + self.unconfirmed.used_bytes
+        return not self._waiting or used + ticket.waiting_bytes <= self._room_bytes
 
     def put(self, ticket: Ticket) -> None:
         """It waits from now on. The order of calls is the chain's order."""
         ticket.order, self._next_order = self._next_order, self._next_order + 1
-        self._waiting += 1
-        self._waiting_bytes += ticket.waiting_bytes
+        self._wait(ticket)
         self._deadlines.add(ticket)
         if self._objects.enter(ticket):
             self._lines[ticket.kind].add(ticket)
+
+    def put_again(self, ticket: Ticket) -> None:
+        """It was put before, and comes before what was put after that. Its order is kept (`Ticket.again`)."""
+        self._wait(ticket)
+        if ticket.is_late:
+            self._lines[Kind.LATE].add(ticket)
+            return
+        self._deadlines.add(ticket)
+        first = self._objects.first(ticket)
+        if not self._objects.enter(ticket):
+            self._objects.sort_in(ticket, behind=first if first in self._in_work else None)
+            if first is None or not self._objects.has_turn(ticket):
+                return
+            self._lines[first.kind].remove(first)
+        self._lines[ticket.kind].add(ticket)
+
+    def overtakes(self, ticket: Ticket) -> bool:
+        """Whether an earlier command on its object was put again while it was started."""
+        return self._objects.overtakes(ticket)
 
     def take(self, now_ms: int) -> Ticket | None:
         """The next to start, now in work; None if nothing can start now.
@@ -159,6 +185,10 @@ class Queue:
     def close(self) -> None:
         """Nothing starts any more."""
         self._closed = True
+
+    def _wait(self, ticket: Ticket) -> None:
+        self._waiting += 1
+        self._waiting_bytes += ticket.waiting_bytes
 
     def _take_of(self, kind: Kind) -> Ticket | None:
         places = self._places[kind]

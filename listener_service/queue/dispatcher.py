@@ -38,6 +38,21 @@ class Dispatcher:
         self.queue.put(ticket)
         self._go_on()
 
+    def put_again(self, ticket: Ticket) -> None:
+        """See `Queue.put_again`. There is room: it was here before."""
+        self.queue.put_again(ticket)
+        self._go_on()
+
+    def aside(self, ticket: Ticket) -> list[Ticket]:
+        """It waits among the unconfirmed. Returns those that had to go for it."""
+        return self.queue.unconfirmed.add(ticket)
+
+    def forget(self, ticket: Ticket) -> bool:
+        """It does not wait among the unconfirmed any more. Whether it did."""
+        waited = self.queue.unconfirmed.remove(ticket)
+        self._go_on()
+        return waited
+
     def leave(self, ticket: Ticket) -> None:
         """Its place and its turn are free, though it is not answered yet."""
         self.queue.leave(ticket)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import heapq
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -23,7 +24,7 @@ class _Holder:
     waiting: list[Ticket] = field(default_factory=list)
 
 
-_Entry = tuple[float, int, int, _Holder]
+_Entry = tuple[float, int, int, int, _Holder]
 
 
 class FairLine:
@@ -32,6 +33,7 @@ class FairLine:
     def __init__(self) -> None:
         self._holders: dict[bytes, _Holder] = {}
         self._heap: list[_Entry] = []
+        self._numbers = itertools.count()
         self._present = 0.0
         self._length = 0
 
@@ -56,7 +58,7 @@ class FairLine:
         if not holder.waiting:
             del self._holders[ticket.holder]
         if len(self._heap) > 2 * len(self._holders) + 16:
-            self._heap = [entry for entry in self._heap if entry[3].waiting]
+            self._heap = [entry for entry in self._heap if entry[-1].waiting]
             heapq.heapify(self._heap)
 
     def take(self, fit: Callable[[Ticket], Fit]) -> Ticket | None:
@@ -69,7 +71,7 @@ class FairLine:
         try:
             while self._heap:
                 entry = heapq.heappop(self._heap)
-                holder = entry[3]
+                holder = entry[-1]
                 if not holder.waiting:
                     continue
                 match fit(holder.waiting[0]):
@@ -98,7 +100,9 @@ class FairLine:
 
     def _enter(self, holder: _Holder) -> None:
         head = holder.waiting[0]
-        heapq.heappush(self._heap, (holder.tag, -head.priority, head.order, holder))
+        # A number, since who is put again has the order of an entry that may still be there.
+        entry = (holder.tag, -head.priority, head.order, next(self._numbers), holder)
+        heapq.heappush(self._heap, entry)
 
 
 def _order(ticket: Ticket) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from k3s_daas.contract.attributes import OnChainAttributes
@@ -47,11 +47,17 @@ class Ticket:
     """Its place in the chain's order, given by the queue."""
     arrived_s: float = field(default_factory=time.perf_counter)
     """When the source delivered it."""
+    unconfirmed_since_ms: int | None = None
+    """When its transaction was looked for in vain the first time."""
 
     @property
     def is_late(self) -> bool:
         """It must not be started any more, whatever a clock says later."""
         return self.kind is Kind.LATE
+
+    def again(self) -> Ticket:
+        """The same command, with its order, to be put a second time: this one is in work until it is done."""
+        return replace(self)
 
     def bytes_with(self, *bodies: bytes) -> int:
         """What it takes in work with these bodies, of request and reply."""
