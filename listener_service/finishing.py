@@ -27,7 +27,7 @@ def read(annotations: Mapping[str, str]) -> dict[str, int]:
         return {}
     try:
         return {str(holder): int(until_ms) for holder, until_ms in json.loads(text).items()}
-    except (AttributeError, TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError, OverflowError):
         _log.error("the Lease does not say who still finishes what", extra={"annotation": FINISHING})
         return {}
 
