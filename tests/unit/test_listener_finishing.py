@@ -23,7 +23,9 @@ def test_what_is_written_is_read_again_and_goes_when_its_time_is_over() -> None:
     assert written(both, {}, 201) == {"other": "kept"}
 
 
-@pytest.mark.parametrize("text", ["", "soon", "[1]", '{"one":"soon"}', '{"one":null}', "7", '{"one":Infinity}'])
+@pytest.mark.parametrize(
+    "text", ["", "soon", "[1]", '{"one":"soon"}', '{"one":null}', "7", '{"one":Infinity}']
+)
 def test_what_no_listener_wrote_says_nothing(text: str, caplog: pytest.LogCaptureFixture) -> None:
     assert read({FINISHING: text}) == {}
     assert len(caplog.records) == 1
