@@ -208,10 +208,12 @@ def _arrived_headers(seen: Seen, request: WireRequest) -> None:
         # What is kept of discovery is asked for anew on the gateway's own condition.
         own["if-none-match"] = [DISCOVERY_ETAG]
     for name in REQUEST_HEADERS:
-        sent = [value for key, value in seen.sent.headers if key.lower() == name]
+        # Spaces and tabs around a value are none of it (RFC 9110, 5.5).
+        sent = [value.strip(" \t") for key, value in seen.sent.headers if key.lower() == name]
         values = request.values(name)
         demand(
-            all(value in sent for value in values) or values == own.get(name), f"{name} is made up: {values}"
+            all(value.strip(" \t") in sent for value in values) or values == own.get(name),
+            f"{name} is made up: {values}",
         )
 
 
