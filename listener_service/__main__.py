@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from k3s_daas.errors import ConfigurationError, DaasError
 from k3s_daas.unknown_settings import unknown_settings
 from listener_service import logs
-from listener_service.api_server import load_configuration
+from listener_service.api_way import load_configuration
 from listener_service.assembly import assemble
 from listener_service.health.metrics import Metrics
 from listener_service.health.server import HealthServer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from k3s_daas.blobs.store import BlobAlteredError, BlobMissingError, BlobUnavailableError
 from k3s_daas.errors import DaasError
 from k3s_daas.status import Cause, StatusError
-from listener_service.api_server import (
+from listener_service.api_call import (
     ApiServerError,
     NotSentError,
     NotStartedError,

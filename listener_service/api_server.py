@@ -18,27 +18,27 @@ What a caller can rely on:
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from http import HTTPStatus
 from math import inf
-from pathlib import Path
 from typing import Any
 
 import urllib3
-from kubernetes import client as kubernetes_client
-from kubernetes import config as kubernetes_config
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from k3s_daas.errors import ConfigurationError, DaasError
-from listener_service import kube_config
+from listener_service.api_call import (
+    ApiCall,
+    ApiServerError,
+    NoReplyError,
+    NotSentError,
+    RawReply,
+    ReplyTimeoutError,
+    ReplyTooLargeError,
+)
+from listener_service.api_way import Way
+from listener_service.gated_pools import gate
 from listener_service.live_reply import LiveReply, TooMuchError
 from listener_service.reloading import Reloading
-
-Grow = Callable[[int, float], bool]
 
 _CONNECT_TIMEOUT_S = 5.0
 # Between attempts to load credentials that are out of date.
@@ -50,177 +50,6 @@ _RENEWAL_SHARE = 4
 _READ_BYTES = 64 * 1024
 # Zero would mean not to wait at all, and fail although there is something.
 _LEAST_WAIT_S = 0.001
-
-
-class ApiServerError(DaasError):
-    """The API server gave no complete reply. `sent` says whether the request may have reached it."""
-
-    sent = True
-
-
-class NotSentError(ApiServerError):
-    """The API server cannot be reached: the request was not sent."""
-
-    sent = False
-
-
-class NotStartedError(ApiServerError):
-    """`may_start` said no: the request was not sent."""
-
-    sent = False
-
-
-class NoReplyError(ApiServerError):
-    """The connection broke after the request was sent."""
-
-
-class ReplyTimeoutError(ApiServerError):
-    """No complete reply in time."""
-
-
-class ReplyTooLargeError(ApiServerError):
-    """The reply has more bytes than the caller takes; it was not read to the end."""
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class ApiCall:
-    """One request. `target` is path and query as on the wire.
-
-    `headers` hold neither Host, Authorization nor framing. `timeout_s` bounds the call from its start to
-    the last byte in; a reply over `max_reply_bytes` is not taken. `grow` is asked for memory while a reply
-    comes in, with its size and the deadline; it may wait until then, and without it the reply is dropped.
-    `proxied`: whoever answers may be behind the API server.
-    """
-
-    method: str
-    target: str
-    headers: Sequence[tuple[str, str]]
-    body: bytes
-    timeout_s: float
-    max_reply_bytes: int
-    grow: Grow | None = None
-    proxied: bool = False
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class RawReply:
-    """A complete reply. `body` is as on the wire (not decoded)."""
-
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-
-
-class _Gate(threading.local):
-    """The question that the current thread's request asks before its first byte, and whether it was let
-    through.
-    """
-
-    may_start: Callable[[], bool] | None = None
-    passed: bool = False
-
-    def check(self) -> None:
-        if self.may_start is None or not self.may_start():
-            raise NotStartedError("the command was not started in time")
-        self.passed = True
-
-
-_gate = _Gate()
-
-
-class _GatedHTTPConnection(HTTPConnection):
-    """Connects first, then asks the gate, then writes: connecting may take seconds."""
-
-    def endheaders(self, *arguments: Any, **options: Any) -> None:
-        if self.sock is None:
-            self.connect()
-        _gate.check()
-        super().endheaders(*arguments, **options)
-
-
-class _GatedHTTPSConnection(HTTPSConnection):
-    """See `_GatedHTTPConnection`."""
-
-    def endheaders(self, *arguments: Any, **options: Any) -> None:
-        if self.sock is None:
-            self.connect()
-        _gate.check()
-        super().endheaders(*arguments, **options)
-
-
-class _GatedHTTPPool(HTTPConnectionPool):
-    ConnectionCls = _GatedHTTPConnection
-
-
-class _GatedHTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _GatedHTTPSConnection
-
-
-_POOLS = {"http": _GatedHTTPPool, "https": _GatedHTTPSPool}
-
-
-def load_configuration(kubeconfig: Path | None) -> Any:
-    """The `kubernetes` package's configuration: from a kubeconfig file, else from inside the cluster.
-
-    Raises `ConfigurationError` naming the setting.
-    """
-    try:
-        return kube_config.load_in_cluster() if kubeconfig is None else kube_config.load_file(kubeconfig)
-    except (kubernetes_config.ConfigException, ConfigurationError) as error:
-        raise ConfigurationError(_unusable(kubeconfig, str(error))) from error
-    except OSError as error:
-        what = f"{error.filename} cannot be read: {error.strerror}"
-        raise ConfigurationError(_unusable(kubeconfig, what)) from None
-    except Exception as error:  # noqa: BLE001  whatever the package's parsers raise for a file that is none
-        # Without the cause: a parser's message quotes what it parsed.
-        what = f"it is no kubeconfig file ({type(error).__name__})"
-        raise ConfigurationError(_unusable(kubeconfig, what)) from None
-
-
-def _unusable(kubeconfig: Path | None, why: str) -> str:
-    if kubeconfig is not None:
-        return f"KUBECONFIG {kubeconfig} cannot be used: {why}"
-    return (
-        "KUBECONFIG is not set, and the service account of a pod cannot be used instead "
-        f"({why.rstrip('.')}): set KUBECONFIG to a kubeconfig file, or run it in the cluster"
-    )
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class _Way:
-    """One way to the API server; another configuration makes another one."""
-
-    configuration: Any
-    origin: str
-    authorization: str | None
-    fingerprint: bytes
-    pool: urllib3.PoolManager
-
-    @classmethod
-    def by(cls, configuration: Any, connections: int) -> _Way:
-        configuration.connection_pool_maxsize = connections
-        # client-go probes idle connections too; a dead one must not cost a command its time.
-        configuration.keep_alive = True
-        pool: urllib3.PoolManager = kubernetes_client.ApiClient(configuration).rest_client.pool_manager
-        pool.pool_classes_by_scheme = _POOLS
-        setting = configuration.auth_settings().get("BearerToken")
-        return cls(
-            configuration,
-            configuration.host.rstrip("/"),
-            setting["value"] if setting else None,
-            kube_config.fingerprint(configuration),
-            pool,
-        )
-
-    @property
-    def is_stale(self) -> bool:
-        known = self.configuration
-        return isinstance(known, kube_config.KubeConfiguration) and known.is_stale
-
-    @property
-    def is_expired(self) -> bool:
-        known = self.configuration
-        return isinstance(known, kube_config.KubeConfiguration) and known.is_expired
 
 
 class ApiServer:
@@ -239,7 +68,7 @@ class ApiServer:
         self._load = load
         self._called = called
         self._connections = connections
-        self._way = _Way.by(load(), connections)
+        self._way = Way.by(load(), connections)
         self._reloading = Reloading(self._replace, pause_s=_RENEWAL_PAUSE_S)
 
     def send(self, call: ApiCall, may_start: Callable[[], bool], live: LiveReply | None = None) -> RawReply:
@@ -267,7 +96,7 @@ class ApiServer:
         """Closes the idle connections."""
         self._way.pool.clear()
 
-    def _current(self, call: ApiCall, deadline: float) -> _Way:
+    def _current(self, call: ApiCall, deadline: float) -> Way:
         """Loads again what is out of date. While it still counts, it is not waited for long.
 
         Raises `NotSentError` if what there is has ended.
@@ -281,7 +110,7 @@ class ApiServer:
             raise NotSentError("the listener's credentials for the API server have ended and are not renewed")
         return way
 
-    def _reload(self, refused: _Way, deadline: float) -> bool:
+    def _reload(self, refused: Way, deadline: float) -> bool:
         """Reads kubeconfig or service account again; whether there are other credentials than the refused."""
         if self._way.fingerprint == refused.fingerprint:
             self._reloading.begin()
@@ -289,7 +118,7 @@ class ApiServer:
         return self._way.fingerprint != refused.fingerprint
 
     def _replace(self) -> None:
-        way, replaced = _Way.by(self._load(), self._connections), self._way
+        way, replaced = Way.by(self._load(), self._connections), self._way
         if way.fingerprint == replaced.fingerprint and not replaced.is_stale:
             return
         self._way = way
@@ -298,7 +127,7 @@ class ApiServer:
 
     def _send_once(
         self,
-        way: _Way,
+        way: Way,
         call: ApiCall,
         deadline: float,
         may_start: Callable[[], bool],
@@ -310,7 +139,7 @@ class ApiServer:
             fields.add(name, value)
         if way.authorization is not None:
             fields["Authorization"] = way.authorization
-        _gate.may_start, _gate.passed = may_start, False
+        gate.may_start, gate.passed = may_start, False
         try:
             response = way.pool.urlopen(
                 call.method,
@@ -337,9 +166,9 @@ class ApiServer:
         except ApiServerError:
             raise
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise _translate(error, _gate.passed) from error
+            raise _translate(error, gate.passed) from error
         finally:
-            _gate.may_start = None
+            gate.may_start = None
 
 
 def _read(response: urllib3.BaseHTTPResponse, deadline: float, call: ApiCall) -> bytes:

@@ -18,7 +18,8 @@ from k3s_daas.errors import ConfigurationError, LedgerUnavailableError
 from k3s_daas.ids import to_hex
 from k3s_daas.sui.ledger import EventFilter, Ledger
 from k3s_daas.sui.quorum import QuorumLedger
-from listener_service.api_server import ApiServer, load_configuration
+from listener_service.api_server import ApiServer
+from listener_service.api_way import load_configuration
 from listener_service.backoff import Backoff
 from listener_service.blobs import BlobClient
 from listener_service.chain_tip import watch

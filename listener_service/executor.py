@@ -11,7 +11,8 @@ from k3s_daas.errors import ForbiddenError, MalformedRequestError
 from k3s_daas.long_running import is_long_running
 from k3s_daas.status import StatusError, from_error
 from listener_service import answers, passthrough
-from listener_service.api_server import ApiCall, ApiServer, ApiServerError, Grow
+from listener_service.api_call import ApiCall, ApiServerError, Grow
+from listener_service.api_server import ApiServer
 from listener_service.clock import Clock, SystemClock
 from listener_service.leadership import NotLeadingError, Term
 from listener_service.open_calls import OpenCalls

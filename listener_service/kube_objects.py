@@ -16,7 +16,8 @@ from http import HTTPStatus
 from typing import Any
 
 from k3s_daas.errors import DaasError
-from listener_service.api_server import ApiCall, ApiServer, ApiServerError, RawReply
+from listener_service.api_call import ApiCall, ApiServerError, RawReply
+from listener_service.api_server import ApiServer
 from listener_service.backoff import Backoff
 from listener_service.clock import ClusterClock, boot_s
 

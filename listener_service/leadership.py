@@ -25,7 +25,7 @@ from functools import partial
 from k3s_daas.errors import ConfigurationError
 from k3s_daas.roots import TrustRoots
 from listener_service import finishing
-from listener_service.api_server import ApiServerError
+from listener_service.api_call import ApiServerError
 from listener_service.clock import Clock, boot_s
 from listener_service.kube_objects import (
     KubeError,

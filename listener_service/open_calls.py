@@ -26,7 +26,8 @@ from k3s_daas.envelope import RequestEnvelope
 from k3s_daas.ids import request_id_time_ms
 from k3s_daas.long_running import bounded_watch, first_value, follows_log, is_true
 from k3s_daas.status import StatusError
-from listener_service.api_server import ApiCall, ApiServer, RawReply
+from listener_service.api_call import ApiCall, RawReply
+from listener_service.api_server import ApiServer
 from listener_service.clock import Clock
 from listener_service.live_reply import Limits, LiveReply, UncutError
 from listener_service.verification import VerifiedCommand

@@ -18,7 +18,7 @@ from k3s_daas.headers import admit_request_headers, filter_response_headers
 from k3s_daas.ids import request_id_text, to_hex
 from k3s_daas.long_running import bounded_watch
 from k3s_daas.status import StatusError
-from listener_service.api_server import RawReply
+from listener_service.api_call import RawReply
 
 _EXTRA_PREFIX = "Impersonate-Extra-"
 # A `/` is not allowed in a header name, so the API server decodes percent escapes in extra keys.

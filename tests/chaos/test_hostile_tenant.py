@@ -27,7 +27,9 @@ from k3s_daas.rbac import Role
 from k3s_daas.sui.signers import FileSigner
 from k3s_daas.sui.transactions import PtbBuilder
 from k3s_daas.sui.wallet import Wallet, object_ref
-from listener_service.api_server import ApiCall, ApiServer, RawReply, load_configuration
+from listener_service.api_call import ApiCall, RawReply
+from listener_service.api_server import ApiServer
+from listener_service.api_way import load_configuration
 from tests.integration.listener_stage import JSON, Asked, Process, Stage, stage
 from tests.unit.contract_world import OPERATOR, announced, cluster_object, cluster_state
 from tests.unit.listener_world import NAMESPACE, POLICY, World, until

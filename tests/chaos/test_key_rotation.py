@@ -26,7 +26,8 @@ from k3s_daas.contract.objects import ExecutorState
 from k3s_daas.envelope import RequestEnvelope
 from k3s_daas.payload import split
 from k3s_daas.sealing import SealingPrivateKey, SealingPublicKey, request_info
-from listener_service.api_server import ApiServer, load_configuration
+from listener_service.api_server import ApiServer
+from listener_service.api_way import load_configuration
 from listener_service.clock import ClusterClock
 from listener_service.keys.generations import Generation, Generations
 from listener_service.keys.secret import ROTATE, SECRET_NAME, SecretStore

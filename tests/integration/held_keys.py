@@ -7,7 +7,8 @@ from pathlib import Path
 from k3s_daas.ids import to_hex
 from k3s_daas.roots import TrustRoots
 from k3s_daas.sealing import SealingPrivateKey
-from listener_service.api_server import ApiServer, load_configuration
+from listener_service.api_server import ApiServer
+from listener_service.api_way import load_configuration
 from listener_service.clock import ClusterClock
 from listener_service.keys.generations import Generation, Generations
 from listener_service.keys.secret import SecretStore

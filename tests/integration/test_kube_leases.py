@@ -17,7 +17,9 @@ from infra.local.kube.server import ThreadedServer
 from infra.local.stack.cluster import prepare_cluster
 from infra.local.stack.kubeconfigs import token_kubeconfig
 from k3s_daas.admin.listener_rbac import SERVICE_ACCOUNT
-from listener_service.api_server import ApiCall, ApiServer, load_configuration
+from listener_service.api_call import ApiCall
+from listener_service.api_server import ApiServer
+from listener_service.api_way import load_configuration
 from listener_service.clock import ClusterClock
 from listener_service.kube_objects import (
     KubeObjects,

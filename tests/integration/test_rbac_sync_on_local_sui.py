@@ -14,7 +14,9 @@ import yaml
 from infra.local.stack import roles as demo
 from k3s_daas.admin.listener_rbac import IMPERSONATOR, owner_user, role_group
 from k3s_daas.cli.daas import main
-from listener_service.api_server import ApiCall, ApiServer, load_configuration
+from listener_service.api_call import ApiCall
+from listener_service.api_server import ApiServer
+from listener_service.api_way import load_configuration
 from tests.integration.listener_stage import Stage, stage
 from tests.integration.revocation import revoke
 

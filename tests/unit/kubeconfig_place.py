@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from infra.local.certificates import LocalAuthority
-from listener_service.api_server import ApiCall, ApiServer, load_configuration
+from listener_service.api_call import ApiCall
+from listener_service.api_server import ApiServer
+from listener_service.api_way import load_configuration
 from tests.unit.scripted_api_server import ScriptedApiServer, scripted_api_server
 
 INTERNAL = "kubernetes.internal"

@@ -17,17 +17,17 @@ from k3s_daas.errors import ConfigurationError
 from k3s_daas.status import StatusError
 from listener_service import api_server as connection
 from listener_service import passthrough
-from listener_service.api_server import (
+from listener_service.api_call import (
     ApiCall,
-    ApiServer,
     NoReplyError,
     NotSentError,
     NotStartedError,
     RawReply,
     ReplyTimeoutError,
     ReplyTooLargeError,
-    load_configuration,
 )
+from listener_service.api_server import ApiServer
+from listener_service.api_way import load_configuration
 from tests.unit.listener_world import NAMESPACE
 from tests.unit.scripted_api_server import ScriptedApiServer, ScriptedReply, scripted_api_server
 

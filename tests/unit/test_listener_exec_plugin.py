@@ -13,7 +13,9 @@ from infra.local.certificates import LocalAuthority
 from k3s_daas.errors import ConfigurationError
 from listener_service import api_server as connection
 from listener_service import exec_plugin
-from listener_service.api_server import ApiCall, ApiServer, NotSentError, load_configuration
+from listener_service.api_call import ApiCall, NotSentError
+from listener_service.api_server import ApiServer
+from listener_service.api_way import load_configuration
 from tests.unit.kubeconfig_place import V1, Place, get, place_with, soon
 from tests.unit.scripted_api_server import ScriptedReply
 

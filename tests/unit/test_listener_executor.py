@@ -9,7 +9,8 @@ import pytest
 
 from k3s_daas.attributes import parse_attributes
 from k3s_daas.envelope import RequestEnvelope
-from listener_service.api_server import ApiCall, ApiServer, RawReply
+from listener_service.api_call import ApiCall, RawReply
+from listener_service.api_server import ApiServer
 from listener_service.executor import Executor
 from listener_service.leadership import Term
 from listener_service.leases import Lease

@@ -11,8 +11,9 @@ from kubernetes.config import incluster_config
 
 from infra.local.certificates import LocalAuthority
 from k3s_daas.errors import ConfigurationError
-from listener_service import api_server as connection
-from listener_service.api_server import ApiCall, ApiServer, NotSentError, NotStartedError, load_configuration
+from listener_service.api_call import ApiCall, ApiServerError, NotSentError, NotStartedError
+from listener_service.api_server import ApiServer
+from listener_service.api_way import load_configuration
 from tests.unit.connect_proxy import ConnectProxy, connect_proxy
 from tests.unit.kubeconfig_place import INTERNAL, Place, get, place_with, put
 
@@ -103,7 +104,7 @@ def test_without_a_certificate_that_is_asked_for_nothing_is_sent(
 ) -> None:
     with place_with(tmp_path, authority, asks_for_certificates=True) as place:
         place.user = {"token": "alone"}
-        with place.server() as server, pytest.raises(connection.ApiServerError):
+        with place.server() as server, pytest.raises(ApiServerError):
             get(server)
         assert place.api.seen == []
 
