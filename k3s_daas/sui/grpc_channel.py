@@ -21,6 +21,7 @@ from grpclib.protocol import H2Protocol
 from h2.exceptions import H2Error
 
 from k3s_daas.errors import ConfigurationError, LedgerUnavailableError
+from k3s_daas.sui.grpc_codec import MessageCodec
 from k3s_daas.sui.ledger import ForgedReplyError
 
 T = TypeVar("T")
@@ -142,7 +143,7 @@ class GrpcConnection:
         if self._channel is None:
             self._loop = loop
             self._channel = _BoundedChannel(
-                self._host, self._port, ssl=self._tls, config=self._configuration()
+                self._host, self._port, codec=MessageCodec(), ssl=self._tls, config=self._configuration()
             )
         elif loop is not self._loop:
             # A call from a second loop hangs for ever, after the endpoint has executed it.

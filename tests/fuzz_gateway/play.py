@@ -127,6 +127,10 @@ class Stage:
         raise AssertionError("unreachable")
 
     def _check_reply(self, step: Step, reply: HttpReply) -> None:
+        if not reply.body:
+            demand(step.asked.is_watch and reply.status == 200, f"{reply.status} without a body")
+            self.endings["watched in vain"] += 1
+            return
         body = json.loads(reply.body)
         if body.get("kind") != "Status":
             self.endings[f"answered {reply.status}"] += 1

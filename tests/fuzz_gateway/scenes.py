@@ -33,6 +33,11 @@ class Asked:
         return self.method not in ("GET", "HEAD")
 
     @property
+    def is_watch(self) -> bool:
+        """Its window may end before there is anything to say."""
+        return "watch=true" in self.target
+
+    @property
     def may_be_parked(self) -> bool:
         """Who sends it again means the same command."""
         return not self.changes or any(name == "Kubectl-Session" for name, _ in self.headers)
