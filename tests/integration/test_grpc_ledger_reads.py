@@ -5,6 +5,7 @@ import datetime
 from typing import Any
 
 import pytest
+from betterproto2 import encode_varint
 from grpclib.const import Status
 from pysui.sui.sui_grpc.suimsgs.sui.rpc import v2
 
@@ -160,6 +161,36 @@ async def test_junk_on_the_wire_is_a_ledger_error() -> None:
     await ledger.close()
     server.close()
     await server.wait_closed()
+
+
+def _nested(levels: int) -> bytes:
+    """An object's JSON (field 100), a list in a list and so on: more than Python's stack holds."""
+    value = b""
+    for _ in range(levels):
+        inner = b"\x0a" + encode_varint(len(value)) + value
+        value = b"\x32" + encode_varint(len(inner)) + inner
+    found = b"\xa2\x06" + encode_varint(len(value)) + value
+    return bytes(b"\x0a" + encode_varint(len(found)) + found)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(_nested(2000), id="nesting without end"),
+        pytest.param(b"\x0a\x7fcut", id="a field that ends beyond the reply"),
+        pytest.param(b"\x0a\x02\x08\x01", id="a number for the id"),
+        pytest.param(b"\x0a\x0d\x52\x0b\x08" + b"\xff" * 9 + b"\x01", id="a number for the contents"),
+    ],
+)
+async def test_a_reply_that_is_no_message_is_forged(reply: bytes) -> None:
+    async def lie(_: Any, stream: Any) -> None:
+        await stream.send_initial_metadata()
+        await stream._stream.send_data(b"\0" + len(reply).to_bytes(4, "big") + reply)
+        await stream.send_trailing_metadata()
+
+    async with ledger_at(lie) as (ledger, _):
+        with pytest.raises(ForgedReplyError, match="cannot be read"):
+            await ledger.get_object(b"\x01" * 32)
 
 
 @pytest.mark.parametrize("announced", [MAX_MESSAGE_BYTES + 1, 2**32 - 1])
