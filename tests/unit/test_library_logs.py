@@ -7,7 +7,6 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -61,14 +60,10 @@ def test_a_message_that_does_not_fit_its_values_is_no_error_and_quotes_none() ->
 
 
 @pytest.fixture
-def logged() -> Iterator[list[str]]:
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
+def logged() -> list[str]:
     lines: list[str] = []
     log_libraries(lines.append)
-    yield lines
-    root.handlers[:] = before
-    root.setLevel(level)
+    return lines
 
 
 def test_the_gateway_logs_warnings_of_libraries_as_its_own_lines(logged: list[str]) -> None:

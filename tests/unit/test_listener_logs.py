@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,13 +12,8 @@ from listener_service import logs
 
 
 @pytest.fixture
-def log() -> Iterator[io.StringIO]:
-    names = ("", "listener_service", "k3s_daas")
-    before = {name: (logging.getLogger(name).level, logging.getLogger(name).handlers[:]) for name in names}
-    yield io.StringIO()
-    for name, (level, handlers) in before.items():
-        logging.getLogger(name).setLevel(level)
-        logging.getLogger(name).handlers[:] = handlers
+def log() -> io.StringIO:
+    return io.StringIO()
 
 
 LIBRARIES = (

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Iterator
 
 import pytest
 from chalicelib.errors import NotConfiguredError
@@ -51,17 +49,6 @@ def test_a_port_of_no_service_is_a_mistake(name: str) -> None:
     assert unknown_settings({**OF_SERVICES, name: "1"}, KNOWN) == {name: None}
 
 
-@pytest.fixture
-def _logging() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in ("", "listener_service", "k3s_daas")]
-    before = [(logger.level, logger.handlers[:]) for logger in loggers]
-    yield
-    for logger, (level, handlers) in zip(loggers, before, strict=True):
-        logger.setLevel(level)
-        logger.handlers[:] = handlers
-
-
-@pytest.mark.usefixtures("_logging")
 def test_the_listener_warns_before_it_misses_a_setting(capsys: pytest.CaptureFixture[str]) -> None:
     """The value is not told: it may be a secret under a wrong name."""
     assert main({"DAAS_SINGLE_ENDPONT": "own-node", **OF_SERVICES}) == 1
@@ -76,7 +63,6 @@ def test_the_listener_warns_before_it_misses_a_setting(capsys: pytest.CaptureFix
     assert "own-node" not in warning
 
 
-@pytest.mark.usefixtures("_logging")
 def test_a_listener_whose_settings_are_known_says_nothing_of_them(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(OF_SERVICES) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
