@@ -21,15 +21,23 @@ from grpclib.protocol import H2Protocol
 from h2.exceptions import H2Error
 
 from k3s_daas.errors import ConfigurationError, LedgerUnavailableError
-from k3s_daas.sui.grpc_codec import MessageCodec
 from k3s_daas.sui.ledger import ForgedReplyError
 
 T = TypeVar("T")
 
 # The connection broke. (TimeoutError is an OSError as well and is always handled before.)
 _BROKEN = (StreamTerminatedError, OSError, H2Error)
-# What protobuf decoding makes of junk, and grpclib of a reply without a message.
-_UNREADABLE = (ProtocolError, AssertionError, ValueError, TypeError, LookupError, EOFError, struct.error)
+# What protobuf decoding makes of junk and of nesting without end, and grpclib of a reply without a message.
+_UNREADABLE = (
+    ProtocolError,
+    AssertionError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    struct.error,
+    RecursionError,
+)
 _HTTPS_PORT = 443
 _HTTP_PORT = 80
 # Cancelling a call takes one round of the event loop; this only bounds a bug.
@@ -143,7 +151,7 @@ class GrpcConnection:
         if self._channel is None:
             self._loop = loop
             self._channel = _BoundedChannel(
-                self._host, self._port, codec=MessageCodec(), ssl=self._tls, config=self._configuration()
+                self._host, self._port, ssl=self._tls, config=self._configuration()
             )
         elif loop is not self._loop:
             # A call from a second loop hangs for ever, after the endpoint has executed it.
