@@ -11,7 +11,7 @@ import struct
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from grpclib.client import Channel
@@ -21,6 +21,7 @@ from grpclib.protocol import H2Protocol
 from h2.exceptions import H2Error
 
 from k3s_daas.errors import ConfigurationError, LedgerUnavailableError
+from k3s_daas.sui.grpc_writes import JoinedWrites
 from k3s_daas.sui.ledger import ForgedReplyError
 
 T = TypeVar("T")
@@ -210,7 +211,7 @@ class _BoundedChannel(Channel):  # type: ignore[misc]  # grpclib is followed as 
 
 class _BoundedProtocol(H2Protocol):  # type: ignore[misc]  # grpclib is followed as untyped
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
+        super().connection_made(JoinedWrites(cast("asyncio.Transport", transport)))
         create = self.connection.create_stream
 
         def create_bounded(**arguments: Any) -> Any:
