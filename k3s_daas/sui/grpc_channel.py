@@ -28,7 +28,8 @@ T = TypeVar("T")
 
 # The connection broke. (TimeoutError is an OSError as well and is always handled before.)
 _BROKEN = (StreamTerminatedError, OSError, H2Error)
-# What protobuf decoding makes of junk and of nesting without end, and grpclib of a reply without a message.
+# What protobuf decoding makes of junk, of nesting without end and of moments after the year 9999, and
+# grpclib of a reply without a message.
 _UNREADABLE = (
     ProtocolError,
     AssertionError,
@@ -38,6 +39,7 @@ _UNREADABLE = (
     EOFError,
     struct.error,
     RecursionError,
+    OverflowError,
 )
 _HTTPS_PORT = 443
 _HTTP_PORT = 80

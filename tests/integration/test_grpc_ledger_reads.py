@@ -19,6 +19,7 @@ from tests.integration.scripted_sui import (
     FILTER,
     SIGNATURE,
     TRANSACTION,
+    Script,
     executed,
     fails,
     ledger_at,
@@ -173,6 +174,14 @@ def _nested(levels: int) -> bytes:
     return bytes(b"\x0a" + encode_varint(len(found)) + found)
 
 
+def _raw(reply: bytes) -> Script:
+    async def script(_: Any, stream: Any) -> None:
+        await stream.send_initial_metadata()
+        await stream._stream.send_data(b"\0" + len(reply).to_bytes(4, "big") + reply)
+
+    return script
+
+
 @pytest.mark.parametrize(
     "reply",
     [
@@ -181,14 +190,16 @@ def _nested(levels: int) -> bytes:
     ],
 )
 async def test_a_reply_that_is_no_message_is_forged(reply: bytes) -> None:
-    async def lie(_: Any, stream: Any) -> None:
-        await stream.send_initial_metadata()
-        await stream._stream.send_data(b"\0" + len(reply).to_bytes(4, "big") + reply)
-        await stream.send_trailing_metadata()
-
-    async with ledger_at(lie) as (ledger, _):
+    async with ledger_at(_raw(reply)) as (ledger, _):
         with pytest.raises(ForgedReplyError, match="cannot be read"):
             await ledger.get_object(b"\x01" * 32)
+
+
+async def test_a_moment_that_no_calendar_has_is_forged() -> None:
+    moment = b"\x08" + encode_varint(2**62)
+    async with ledger_at(_raw(b"\x2a" + encode_varint(len(moment)) + moment)) as (ledger, _):
+        with pytest.raises(ForgedReplyError, match="cannot be read"):
+            await ledger.service_info()
 
 
 @pytest.mark.parametrize("announced", [MAX_MESSAGE_BYTES + 1, 2**32 - 1])
