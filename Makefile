@@ -50,7 +50,7 @@ fuzz-gateway: setup ## Hostile requests through gateway and listener (FUZZ_ARGS=
 	$(PYTHON) -m tests.fuzz_gateway $(FUZZ_ARGS)
 
 .PHONY: chaos
-chaos: setup move ## The seven faults that the listener must survive, in full, about 20 minutes (CHAOS_ARGS="--only 1,3")
+chaos: setup move ## The seven faults that the listener must survive, in full, about 12 minutes (CHAOS_ARGS="--only 1,3")
 	$(PYTHON) -m tests.chaos $(CHAOS_ARGS)
 
 .PHONY: lint
