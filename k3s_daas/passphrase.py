@@ -12,7 +12,6 @@ another's place does not open.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from k3s_daas.errors import ConfigurationError, SealedDataError, WireFormatError
+from k3s_daas.private_files import read_private_file
 
 VERSION = 1
 MINIMUM_PASSPHRASE_BYTES = 16
@@ -31,8 +31,6 @@ _N, _R, _P = 2**15, 8, 3
 # A file that asks for less was weakened, one that asks for more would exhaust the reader.
 _N_BOUNDS, _R_BOUNDS, _P_BOUNDS = (2**15, 2**18), (8, 16), (1, 16)
 _SALT_BYTES, _NONCE_BYTES, _KEY_BYTES = 16, 12, 32
-_OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
-_MAX_FILE_BYTES = 64 * 1024
 
 
 def new_salt() -> bytes:
@@ -99,20 +97,6 @@ def read_passphrase(path: Path) -> bytes:
             "make one by chance (openssl rand -hex 32)"
         )
     return passphrase
-
-
-def read_private_file(path: Path, what: str) -> bytes:
-    """A small file that only its owner may read. Raises ``ConfigurationError``, without its content."""
-    try:
-        # Mode and content of one descriptor: the file cannot be exchanged in between.
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            content = file.read(_MAX_FILE_BYTES)
-    except OSError as error:
-        raise ConfigurationError(f"cannot read {what} {path}: {error.strerror}") from error
-    if mode & _OPEN_TO_OTHERS:
-        raise ConfigurationError(f"{what} {path} is open to other users: run chmod 600 on it")
-    return content
 
 
 # The nonce is new each time; one key may encrypt 2^32 secrets.

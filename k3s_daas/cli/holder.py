@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from k3s_daas.bearer import DEFAULT_LIFETIME_MS, BearerToken, mint
 from k3s_daas.errors import ConfigurationError
 from k3s_daas.ids import from_hex, to_hex
+from k3s_daas.private_files import read_private_file
 
 _PRIVATE = stat.S_IRUSR | stat.S_IWUSR
 
@@ -33,19 +34,14 @@ class Holder:
         """
         path = self.session_key_file
         try:
-            mode = path.stat().st_mode
-            text = path.read_text().strip()
-        except OSError as error:
-            raise ConfigurationError(
-                f"session key {path} cannot be read ({error.strerror}): open a session again"
-            ) from None
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise ConfigurationError(f"session key {path} is readable by others: run chmod 600 on it")
+            content = read_private_file(path, "the session key file")
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{error}, or open a new session") from None
         try:
-            return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(text))
+            return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(content.decode("ascii")))
         except ValueError:
             raise ConfigurationError(
-                f"session key {path} is not 32 bytes of hex: open a session again"
+                f"the session key file {path} is not 32 bytes of hex: open a new session"
             ) from None
 
     def token(self, now_ms: int, lifetime_ms: int = DEFAULT_LIFETIME_MS) -> BearerToken:

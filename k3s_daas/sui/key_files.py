@@ -14,7 +14,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from k3s_daas.errors import ConfigurationError, SealedDataError, WireFormatError
-from k3s_daas.passphrase import decrypt, encrypt, read_private_file
+from k3s_daas.passphrase import decrypt, encrypt
+from k3s_daas.private_files import read_private_file
 from k3s_daas.sui.signers import SEED_BYTES, FileSigner
 
 TYPE = "k3s-daas/signing-key"

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from k3s_daas.errors import ConfigurationError, WireFormatError
-from k3s_daas.passphrase import read_private_file
+from k3s_daas.private_files import read_private_file
 from k3s_daas.sui.digests import address_of, personal_message_digest, signing_digest
 
 ED25519_FLAG = 0x00

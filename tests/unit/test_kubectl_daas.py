@@ -48,9 +48,10 @@ def test_the_session_key_is_readable_by_its_owner_only(settings: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda d: (d / "session.key").chmod(0o644), "readable by others"),
-        (lambda d: (d / "session.key").unlink(), "cannot be read"),
+        (lambda d: (d / "session.key").chmod(0o644), "open to other users: run chmod 600"),
+        (lambda d: (d / "session.key").unlink(), "No such file or directory, or open a new session"),
         (lambda d: (d / "session.key").write_text("junk"), "not 32 bytes of hex"),
+        (lambda d: (d / "session.key").write_bytes(b"\xff"), "not 32 bytes of hex"),
         (lambda d: (d / "holder.json").unlink(), "cannot be read"),
         (lambda d: (d / "holder.json").write_text("{"), "not JSON"),
         (lambda d: (d / "holder.json").write_text("{}"), "'cluster' is missing"),
