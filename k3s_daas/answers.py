@@ -37,11 +37,6 @@ class Answer(NamedTuple):
     again: bool = False
 
 
-class Abort(NamedTuple):
-    name: str
-    answer: Answer
-
-
 _NEW_SESSION = "open a new session for your seal and run the command again"
 _OPERATOR = "ask the cluster's operator"
 
@@ -71,247 +66,106 @@ def _chain_refused(message: str) -> Answer:
     return Answer(502, "BadGateway", message)
 
 
-ABORTS: dict[tuple[str, int], Abort] = {
-    (module, code): Abort(name, answer)
-    for module, code, name, answer in (
-        ("cluster", 101, "ENotClusterCapability", _forbidden("this capability is for another cluster")),
-        (
-            "cluster",
-            102,
-            "EClusterPaused",
-            Answer(503, "ServiceUnavailable", f"the cluster is paused: wait, or {_OPERATOR}"),
-        ),
-        (
-            "cluster",
-            103,
-            "EUnsupportedVersion",
-            _chain_refused(f"the gateway calls a version of the contract that is out of use: {_OPERATOR}"),
-        ),
-        ("cluster", 104, "EInvalidName", _bad("the name is not 1 to 63 of a-z, 0-9 and -")),
-        ("cluster", 105, "EInvalidPolicy", _bad("the policy is outside the contract's bounds")),
-        ("cluster", 106, "EUnknownRole", _forbidden(f"the role does not exist in this cluster: {_OPERATOR}")),
-        ("cluster", 107, "ETooManyRoles", _forbidden("the cluster has as many roles as it can have")),
-        (
-            "cluster",
-            108,
-            "EUnknownExecutor",
-            _chain_refused(f"the listener is not registered in the cluster: {_OPERATOR}"),
-        ),
-        (
-            "cluster",
-            109,
-            "EUnknownGateway",
-            _chain_refused(f"the gateway is not registered in the cluster: {_OPERATOR}"),
-        ),
-        ("cluster", 110, "EAlreadyRegistered", _conflict("it is registered already")),
-        ("cluster", 111, "ETooManyMembers", _forbidden("the cluster has as many members as it can have")),
-        ("cluster", 112, "EInvalidHpkeKey", _bad("the sealing key has the wrong length")),
-        ("cluster", 113, "EUnknownGrant", Answer(404, "NotFound", "there is no such grant")),
-        ("cluster", 114, "ECapabilityRevoked", _forbidden("this capability was revoked: ask for a new one")),
-        (
-            "cluster",
-            115,
-            "ETooManyCapabilities",
-            _conflict("the cluster has as many capabilities as it can have: revoke one"),
-        ),
-        ("cluster", 116, "EUnknownCapability", Answer(404, "NotFound", "there is no such capability")),
-        (
-            "cluster",
-            117,
-            "EExecutorHasNoKey",
-            Answer(
-                503,
-                "ServiceUnavailable",
-                f"the listener has not announced its sealing key yet: try again later, or {_OPERATOR}",
-            ),
-        ),
-        (
-            "cluster",
-            118,
-            "EWrongGeneration",
-            _conflict("a sealing key's generation is one more than the last: read it and try again"),
-        ),
-        (
-            "cluster",
-            119,
-            "EInvalidKeySignature",
-            _bad("the announcement of a sealing key carries no signature of 1 to 200 bytes"),
-        ),
-        ("cluster", 120, "EAlreadyMigrated", _conflict("the cluster has this version, or a later one")),
-        ("role", 201, "EInvalidRule", _bad("the rule is not one that Kubernetes would accept, or too long")),
-        (
-            "role",
-            202,
-            "EForbiddenByRole",
-            _forbidden(
-                f"the role of your seal does not allow this: {_OPERATOR} for another role",
-                "Role {role} has no rule for {verb} of {resource}.",
-            ),
-        ),
-        (
-            "role",
-            203,
-            "EReservedNamespace",
-            _forbidden("this namespace is the listener's own, and closed to everybody"),
-        ),
-        ("role", 204, "EVerbNeverAllowed", _forbidden("nobody may impersonate here: remove --as")),
-        ("role", 205, "ETooManyRules", _forbidden("the role has as many rules as it can have")),
-        ("role", 206, "EInvalidPriority", _bad("a priority is 0 to 9")),
-        ("seal", 301, "ENotOwner", _forbidden("only the seal's owner may do this: use the owner's key")),
-        (
-            "seal",
-            302,
-            "EWrongCluster",
-            _forbidden("the seal belongs to another cluster: choose the right kubeconfig"),
-        ),
-        ("seal", 303, "ENotGranted", _forbidden(f"there is no grant of this role for you: {_OPERATOR}")),
-        ("seal", 304, "EGrantExpired", _forbidden(f"your grant of this role has expired: {_OPERATOR}")),
-        (
-            "seal",
-            305,
-            "ESealRevoked",
-            _forbidden(f"your seal was revoked: withdraw its stake, and {_OPERATOR}"),
-        ),
-        ("seal", 306, "ESealExpired", _forbidden("your seal has expired: stake for a new one")),
-        (
-            "seal",
-            307,
-            "EStakeTooLow",
-            _forbidden(
-                "the seal's stake is too low for commands that change something: add stake",
-                "It has {stake} SUI of the {required} SUI needed: {missing} SUI are missing.",
-            ),
-        ),
-        ("seal", 308, "EZeroStake", _bad("the payment is zero: pay something")),
-        ("seal", 309, "ENothingToWithdraw", _conflict("there is nothing to withdraw: start unstaking first")),
-        ("seal", 310, "EStillUnbonding", _conflict("the stake is still unbonding: try again later")),
-        (
-            "seal",
-            311,
-            "EUnknownSession",
-            _unauthorized(f"the seal does not know this session: {_NEW_SESSION}"),
-        ),
-        ("seal", 312, "ESessionExpired", _unauthorized(f"the session has expired: {_NEW_SESSION}")),
-        (
-            "seal",
-            313,
-            "ESessionReadOnly",
-            _forbidden("this session may only read: open one that may write and run the command again"),
-        ),
-        ("seal", 314, "EInvalidSessionKey", _bad("the session key is not a sound ed25519 public key")),
-        ("seal", 315, "ETooManySessions", _conflict("the seal has too many live sessions: close one")),
-        (
-            "seal",
-            316,
-            "EInvalidClaimsSignature",
-            _unauthorized(f"the session key did not sign these claims: {_NEW_SESSION}"),
-        ),
-        (
-            "seal",
-            317,
-            "EClaimsNotYetValid",
-            _unauthorized("the token is not valid yet: set this machine's clock"),
-        ),
-        ("seal", 318, "EClaimsExpired", _unauthorized("the token has expired: run the command again")),
-        (
-            "seal",
-            319,
-            "EInvalidClaims",
-            _unauthorized(f"the token's claims are not well-formed: {_NEW_SESSION}"),
-        ),
-        ("seal", 320, "EInvalidExpiry", _bad("the expiry is in the past or later than is allowed")),
-        ("seal", 321, "EUnstakeTooMuch", _bad("the seal has less stake than that")),
-        ("seal", 322, "EAlreadyUnstaking", _conflict("the seal is unstaking already: withdraw that first")),
-        (
-            "seal",
-            323,
-            "ESessionNamespace",
-            _forbidden(
-                "this session is restricted to other namespaces: name one of them, or open another session",
-                "It admits {namespaces}.",
-            ),
-        ),
-        (
-            "seal",
-            324,
-            "ERateExceeded",
-            _too_many("your seal has used up this minute's commands: wait for the next", next_minute=True),
-        ),
-        (
-            "seal",
-            325,
-            "EDepositExceeded",
-            _too_many("your seal has used up this day's storage (UTC): wait for the next day, or send less"),
-        ),
-        ("seal", 326, "ESlashTooMuch", _bad("that is more than may be slashed of this seal")),
-        ("seal", 327, "EInvalidReason", _bad("a reason has 1 to 256 bytes")),
-        ("seal", 328, "EInvalidScope", _bad("a session names at most 8 namespaces, each by a valid name")),
-        (
-            "k8s_gateway",
-            401,
-            "ERequestExists",
-            _chain_refused("this command was submitted before and is not run a second time"),
-        ),
-        ("k8s_gateway", 402, "EInvalidRequestId", _chain_refused("the gateway made a malformed request id")),
-        (
-            "k8s_gateway",
-            403,
-            "ERequestIdOutsideWindow",
-            _chain_refused(f"the gateway's clock and the chain's disagree: {_OPERATOR}"),
-        ),
-        (
-            "k8s_gateway",
-            404,
-            "EStartByPassed",
-            Answer(504, "Timeout", "the chain took too long, and nothing was run: run the command again"),
-        ),
-        (
-            "k8s_gateway",
-            405,
-            "EInvalidDeadlines",
-            _chain_refused(f"the gateway's deadlines do not fit the cluster's policy: {_OPERATOR}"),
-        ),
-        (
-            "k8s_gateway",
-            406,
-            "EPayloadTooLarge",
-            Answer(413, "RequestEntityTooLarge", "the request is larger than the cluster takes: send less"),
-        ),
-        ("k8s_gateway", 407, "EEmptyPayload", _chain_refused("the gateway sent an empty payload")),
-        ("k8s_gateway", 408, "EMalformedAttributes", _bad("the request's path has a part that is too long")),
-        (
-            "k8s_gateway",
-            409,
-            "ENotAssignedExecutor",
-            _chain_refused("another listener than the assigned one answered"),
-        ),
-        (
-            "k8s_gateway",
-            410,
-            "EInvalidStatusCode",
-            _chain_refused("the listener answered with no HTTP status"),
-        ),
-        (
-            "k8s_gateway",
-            411,
-            "ENotPayer",
-            _forbidden(
-                "only gateways and listeners may reclaim requests that were due less than 30 days ago"
-            ),
-        ),
-        (
-            "k8s_gateway",
-            412,
-            "EInvalidReference",
-            _chain_refused("the reference to a body kept elsewhere is not well-formed"),
-        ),
-        (
-            "k8s_gateway",
-            413,
-            "ETooManyRequests",
-            _bad("at most 64 requests are reclaimed at a time: name fewer"),
-        ),
-    )
+# By the name of the abort (`k3s_daas.aborts`).
+ANSWERS: dict[str, Answer] = {
+    "ENotClusterCapability": _forbidden("this capability is for another cluster"),
+    "EClusterPaused": Answer(503, "ServiceUnavailable", f"the cluster is paused: wait, or {_OPERATOR}"),
+    "EUnsupportedVersion": _chain_refused(
+        f"the gateway calls a version of the contract that is out of use: {_OPERATOR}"
+    ),
+    "EInvalidName": _bad("the name is not 1 to 63 of a-z, 0-9 and -"),
+    "EInvalidPolicy": _bad("the policy is outside the contract's bounds"),
+    "EUnknownRole": _forbidden(f"the role does not exist in this cluster: {_OPERATOR}"),
+    "ETooManyRoles": _forbidden("the cluster has as many roles as it can have"),
+    "EUnknownExecutor": _chain_refused(f"the listener is not registered in the cluster: {_OPERATOR}"),
+    "EUnknownGateway": _chain_refused(f"the gateway is not registered in the cluster: {_OPERATOR}"),
+    "EAlreadyRegistered": _conflict("it is registered already"),
+    "ETooManyMembers": _forbidden("the cluster has as many members as it can have"),
+    "EInvalidHpkeKey": _bad("the sealing key has the wrong length"),
+    "EUnknownGrant": Answer(404, "NotFound", "there is no such grant"),
+    "ECapabilityRevoked": _forbidden("this capability was revoked: ask for a new one"),
+    "ETooManyCapabilities": _conflict("the cluster has as many capabilities as it can have: revoke one"),
+    "EUnknownCapability": Answer(404, "NotFound", "there is no such capability"),
+    "EExecutorHasNoKey": Answer(
+        503,
+        "ServiceUnavailable",
+        f"the listener has not announced its sealing key yet: try again later, or {_OPERATOR}",
+    ),
+    "EWrongGeneration": _conflict(
+        "a sealing key's generation is one more than the last: read it and try again"
+    ),
+    "EInvalidKeySignature": _bad("the announcement of a sealing key carries no signature of 1 to 200 bytes"),
+    "EAlreadyMigrated": _conflict("the cluster has this version, or a later one"),
+    "EInvalidRule": _bad("the rule is not one that Kubernetes would accept, or too long"),
+    "EForbiddenByRole": _forbidden(
+        f"the role of your seal does not allow this: {_OPERATOR} for another role",
+        "Role {role} has no rule for {verb} of {resource}.",
+    ),
+    "EReservedNamespace": _forbidden("this namespace is the listener's own, and closed to everybody"),
+    "EVerbNeverAllowed": _forbidden("nobody may impersonate here: remove --as"),
+    "ETooManyRules": _forbidden("the role has as many rules as it can have"),
+    "EInvalidPriority": _bad("a priority is 0 to 9"),
+    "ENotOwner": _forbidden("only the seal's owner may do this: use the owner's key"),
+    "EWrongCluster": _forbidden("the seal belongs to another cluster: choose the right kubeconfig"),
+    "ENotGranted": _forbidden(f"there is no grant of this role for you: {_OPERATOR}"),
+    "EGrantExpired": _forbidden(f"your grant of this role has expired: {_OPERATOR}"),
+    "ESealRevoked": _forbidden(f"your seal was revoked: withdraw its stake, and {_OPERATOR}"),
+    "ESealExpired": _forbidden("your seal has expired: stake for a new one"),
+    "EStakeTooLow": _forbidden(
+        "the seal's stake is too low for commands that change something: add stake",
+        "It has {stake} SUI of the {required} SUI needed: {missing} SUI are missing.",
+    ),
+    "EZeroStake": _bad("the payment is zero: pay something"),
+    "ENothingToWithdraw": _conflict("there is nothing to withdraw: start unstaking first"),
+    "EStillUnbonding": _conflict("the stake is still unbonding: try again later"),
+    "EUnknownSession": _unauthorized(f"the seal does not know this session: {_NEW_SESSION}"),
+    "ESessionExpired": _unauthorized(f"the session has expired: {_NEW_SESSION}"),
+    "ESessionReadOnly": _forbidden(
+        "this session may only read: open one that may write and run the command again"
+    ),
+    "EInvalidSessionKey": _bad("the session key is not a sound ed25519 public key"),
+    "ETooManySessions": _conflict("the seal has too many live sessions: close one"),
+    "EInvalidClaimsSignature": _unauthorized(f"the session key did not sign these claims: {_NEW_SESSION}"),
+    "EClaimsNotYetValid": _unauthorized("the token is not valid yet: set this machine's clock"),
+    "EClaimsExpired": _unauthorized("the token has expired: run the command again"),
+    "EInvalidClaims": _unauthorized(f"the token's claims are not well-formed: {_NEW_SESSION}"),
+    "EInvalidExpiry": _bad("the expiry is in the past or later than is allowed"),
+    "EUnstakeTooMuch": _bad("the seal has less stake than that"),
+    "EAlreadyUnstaking": _conflict("the seal is unstaking already: withdraw that first"),
+    "ESessionNamespace": _forbidden(
+        "this session is restricted to other namespaces: name one of them, or open another session",
+        "It admits {namespaces}.",
+    ),
+    "ERateExceeded": _too_many(
+        "your seal has used up this minute's commands: wait for the next", next_minute=True
+    ),
+    "EDepositExceeded": _too_many(
+        "your seal has used up this day's storage (UTC): wait for the next day, or send less"
+    ),
+    "ESlashTooMuch": _bad("that is more than may be slashed of this seal"),
+    "EInvalidReason": _bad("a reason has 1 to 256 bytes"),
+    "EInvalidScope": _bad("a session names at most 8 namespaces, each by a valid name"),
+    "ERequestExists": _chain_refused("this command was submitted before and is not run a second time"),
+    "EInvalidRequestId": _chain_refused("the gateway made a malformed request id"),
+    "ERequestIdOutsideWindow": _chain_refused(f"the gateway's clock and the chain's disagree: {_OPERATOR}"),
+    "EStartByPassed": Answer(
+        504, "Timeout", "the chain took too long, and nothing was run: run the command again"
+    ),
+    "EInvalidDeadlines": _chain_refused(
+        f"the gateway's deadlines do not fit the cluster's policy: {_OPERATOR}"
+    ),
+    "EPayloadTooLarge": Answer(
+        413, "RequestEntityTooLarge", "the request is larger than the cluster takes: send less"
+    ),
+    "EEmptyPayload": _chain_refused("the gateway sent an empty payload"),
+    "EMalformedAttributes": _bad("the request's path has a part that is too long"),
+    "ENotAssignedExecutor": _chain_refused("another listener than the assigned one answered"),
+    "EInvalidStatusCode": _chain_refused("the listener answered with no HTTP status"),
+    "ENotPayer": _forbidden(
+        "only gateways and listeners may reclaim requests that were due less than 30 days ago"
+    ),
+    "EInvalidReference": _chain_refused("the reference to a body kept elsewhere is not well-formed"),
+    "ETooManyRequests": _bad("at most 64 requests are reclaimed at a time: name fewer"),
 }
 
 _NO_GAS = Answer(

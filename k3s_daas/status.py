@@ -29,8 +29,9 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
+from k3s_daas.aborts import abort_name
 from k3s_daas.answers import (
-    ABORTS,
+    ANSWERS,
     ERRORS,
     FAILURES,
     INTERNAL,
@@ -86,7 +87,28 @@ class StatusError(DaasError):
         )
 
     def body(self) -> bytes:
-        return status_body(self)
+        """A ``metav1.Status`` as JSON."""
+        causes = [*self.causes]
+        details: dict[str, object] = {}
+        if self.request_id is not None:
+            causes.append(Cause("RequestId", self.request_id))
+            details["uid"] = self.request_id
+        if causes:
+            details["causes"] = [{"reason": cause.reason, "message": cause.message} for cause in causes]
+        if self.retry_after_s is not None:
+            details["retryAfterSeconds"] = self.retry_after_s
+        status: dict[str, object] = {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": self.message,
+            "reason": self.reason,
+            "code": self.code,
+        }
+        if details:
+            status["details"] = details
+        return json.dumps(status, separators=(",", ":")).encode()
 
     def headers(self) -> list[tuple[str, str]]:
         """The response headers that belong to ``body``."""
@@ -94,37 +116,6 @@ class StatusError(DaasError):
         if self.retry_after_s is not None:
             headers.append(("Retry-After", str(self.retry_after_s)))
         return headers
-
-
-def status_body(error: StatusError) -> bytes:
-    """A ``metav1.Status`` as JSON."""
-    causes = [*error.causes]
-    details: dict[str, object] = {}
-    if error.request_id is not None:
-        causes.append(Cause("RequestId", error.request_id))
-        details["uid"] = error.request_id
-    if causes:
-        details["causes"] = [{"reason": cause.reason, "message": cause.message} for cause in causes]
-    if error.retry_after_s is not None:
-        details["retryAfterSeconds"] = error.retry_after_s
-    status: dict[str, object] = {
-        "kind": "Status",
-        "apiVersion": "v1",
-        "metadata": {},
-        "status": "Failure",
-        "message": error.message,
-        "reason": error.reason,
-        "code": error.code,
-    }
-    if details:
-        status["details"] = details
-    return json.dumps(status, separators=(",", ":")).encode()
-
-
-def abort_name(module: str, code: int) -> str | None:
-    """The contract's constant for an abort code, or None for one that is not the contract's."""
-    row = ABORTS.get((module, code))
-    return row.name if row else None
 
 
 def from_abort(module: str, code: int, **context: object) -> StatusError:
@@ -136,14 +127,13 @@ def from_abort(module: str, code: int, **context: object) -> StatusError:
     one near it: with it, a refusal for this minute says when the next one begins).
     An abort that is not the contract's own is 502, and says where it came from.
     """
-    row = ABORTS.get((module, code))
-    if row is None:
+    name = abort_name(module, code)
+    if name is None:
         answer = UNKNOWN_ABORT
-        cause = Cause("MoveAbort", f"{module}::{code}")
+        causes = [Cause("MoveAbort", f"{module}::{code}")]
     else:
-        answer = row.answer
-        cause = Cause(row.name, f"{module}::{row.name} ({code})")
-    causes = [cause]
+        answer = ANSWERS[name]
+        causes = [Cause(name, f"{module}::{name} ({code})")]
     if context.get("transaction"):
         causes.append(Cause("Transaction", str(context["transaction"])))
     request_id = context.get("request_id")

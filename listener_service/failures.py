@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from k3s_daas.contract.aborts import abort_name
+from k3s_daas.aborts import abort_name
 from k3s_daas.sui.ledger import ExecutionOutcome
 
 MOST_FAILURES = 30

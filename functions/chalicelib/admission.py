@@ -11,17 +11,15 @@ from typing import NoReturn
 
 from chalicelib.chain import CommandState
 from chalicelib.tally import Sent
+from k3s_daas.aborts import CODES
 from k3s_daas.attributes import RequestAttributes
 from k3s_daas.bearer import BearerToken
-from k3s_daas.contract.aborts import ABORTS
 from k3s_daas.contract.attributes import OnChainAttributes
 from k3s_daas.contract.objects import ClusterState, SealState, SessionState
 from k3s_daas.contract.usage import command_deposit, commands_left, deposit_left
 from k3s_daas.errors import TokenError
 from k3s_daas.rbac import Role
 from k3s_daas.status import from_abort
-
-_WHERE = {name: (module, code) for module, codes in ABORTS.items() for code, name in codes.items()}
 
 
 def admit(
@@ -141,5 +139,5 @@ def _check_usage(
 
 
 def _refuse(abort: str, **context: object) -> NoReturn:
-    module, code = _WHERE[abort]
+    module, code = CODES[abort]
     raise from_abort(module, code, **context)

@@ -15,6 +15,7 @@ from chalicelib.journey import Journey, Log
 from chalicelib.replies import status_of
 from chalicelib.request_admission import CLOCK_MARGIN_MS
 from chalicelib.submission import StartByPassedError, TransactionFailedError
+from k3s_daas.aborts import CODES
 from k3s_daas.errors import MoveAbortError, TransactionRefusedError
 from k3s_daas.ids import request_id_text
 from k3s_daas.status import Cause, StatusError, from_abort, from_failure
@@ -25,7 +26,7 @@ def refusal_status(error: Exception, journey: Journey, now_ms: int) -> StatusErr
     request_id = None if journey.request_id is None else request_id_text(journey.request_id)
     submitted = journey.request_digest is not None
     if isinstance(error, StartByPassedError):
-        return from_abort("k8s_gateway", 404, request_id=request_id)
+        return from_abort(*CODES["EStartByPassed"], request_id=request_id)
     if isinstance(error, TransactionFailedError):
         return from_failure(error.kind, transaction=journey.request_digest, request_id=request_id)
     # A refusal for this minute must be over by the chain's clock, too, when the caller comes again.

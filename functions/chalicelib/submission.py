@@ -30,7 +30,7 @@ from chalicelib.errors import (
 from chalicelib.journey import Log
 from chalicelib.loop import EventLoopThread
 from chalicelib.request_store import RequestStore, Reservation, SignedTransaction
-from k3s_daas.contract.aborts import abort_name
+from k3s_daas.aborts import abort_name
 from k3s_daas.errors import DaasError, LedgerUnavailableError, MoveAbortError, TransactionRefusedError
 from k3s_daas.sui.kms_errors import refusal_of
 from k3s_daas.sui.ledger import EpochInfo, ExecutionOutcome, Ledger

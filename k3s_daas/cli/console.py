@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 
+from k3s_daas.aborts import abort_name
 from k3s_daas.errors import ConfigurationError, DaasError, MoveAbortError
-from k3s_daas.status import abort_name, from_abort
+from k3s_daas.status import from_abort
 from k3s_daas.sui.ledger import ExecutionOutcome
 
 # What kubectl's users are told about these is not what an operator can use.

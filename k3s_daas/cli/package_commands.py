@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from k3s_daas.aborts import abort_name
 from k3s_daas.admin.administrator import Administrator
 from k3s_daas.admin.clusters import plan_migration
 from k3s_daas.admin.deployment import Deployment
@@ -13,7 +14,6 @@ from k3s_daas.cli.console import say, say_done
 from k3s_daas.cli.session import Session
 from k3s_daas.errors import ConfigurationError, MoveAbortError
 from k3s_daas.ids import to_hex
-from k3s_daas.status import abort_name
 
 
 async def run_publish(session: Session) -> None:

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from k3s_daas.aborts import abort_name
 from k3s_daas.contract.attributes import OnChainAttributes
 from k3s_daas.contract.calls import Command
 from k3s_daas.envelope import BlobReference, RequestEnvelope
 from k3s_daas.errors import MoveAbortError
-from k3s_daas.status import abort_name
 from listener_service.blobs import BlobClient, BlobPlaces
 from listener_service.counts import Tally
 from tests.integration.listener_stage import Process, Stage, now_ms, stage

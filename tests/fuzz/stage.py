@@ -27,7 +27,7 @@ from infra.local.sui.ledger.transactions import (
     SharedObject,
 )
 from infra.local.sui.vm import SandboxVm
-from k3s_daas.contract.aborts import abort_name
+from k3s_daas.aborts import abort_name
 from tests.fuzz.functions import SOURCES, Parameter
 from tests.fuzz.model import ARGUMENT, Call
 from tests.fuzz.state import View

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote
 
 from infra.local.gateway.messages import HttpReply, HttpRequest
 from infra.local.kube import request_info
-from k3s_daas.answers import ABORTS, ERRORS
+from k3s_daas.answers import ANSWERS, ERRORS
 from k3s_daas.contract.attributes import OnChainAttributes
 from k3s_daas.contract.events import ApiRequested
 from tests.fuzz_gateway.hostile import Hostile
@@ -46,9 +46,7 @@ _SEAL, _REQUEST_ID = "impersonate-extra-daas.io%2fseal", "impersonate-extra-daas
 IDENTITY = {"impersonate-user", "impersonate-group", _SEAL, _REQUEST_ID}
 # Refusals of a gateway whose chain, store and API server are well; 502 is for replies that nobody may see.
 OWN_CODES = {400, 401, 403, 404, 405, 413, 422, 429, 501, 502}
-TABLED = (
-    {abort.answer.code for abort in ABORTS.values()} | {code for _, code, _, _ in ERRORS} | {501, 503, 504}
-)
+TABLED = {answer.code for answer in ANSWERS.values()} | {code for _, code, _, _ in ERRORS} | {501, 503, 504}
 REASONS = {
     400: {"BadRequest"},
     401: {"Unauthorized"},

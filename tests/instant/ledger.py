@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from k3s_daas.contract.aborts import ABORTS
+from k3s_daas.aborts import CODES
 from k3s_daas.contract.attributes import ATTRIBUTE_NAMES, OnChainAttributes
 from k3s_daas.contract.calls_command import EXECUTE_FUNCTION, STORE_FUNCTION
 from k3s_daas.contract.events import API_REQUEST, ApiRequested, event_type
@@ -39,7 +39,6 @@ _FUNCTIONS = {
     for path, function in public_functions().items()
     if path in (f"{_MODULE}::{EXECUTE_FUNCTION}", f"{_MODULE}::{STORE_FUNCTION}")
 }
-_ABORTS = {name: (module, code) for module, codes in ABORTS.items() for code, name in codes.items()}
 _OBJECTS = frozenset({"Cluster", "SealToken", "Clock"})
 
 
@@ -143,7 +142,7 @@ class InstantLedger(ScriptedLedger):
             self._emit(command, digest, index)
         if not broken:
             return ExecutionOutcome(digest, success=True)
-        module, code = _ABORTS[min(broken)]
+        module, code = CODES[min(broken)]
         return ExecutionOutcome(digest, success=False, abort=Abort(module, None, code, 0), failure="aborted")
 
     def _asked(self, decoded: DecodedTransaction, call: MoveCall) -> tuple[str, Asked]:

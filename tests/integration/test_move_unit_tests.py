@@ -15,7 +15,7 @@ from infra.local.sui.compiler import (
     read_sources,
 )
 from infra.local.sui.move_tests import FRAMEWORK_VARIABLE, main, read_framework, with_test_modules
-from k3s_daas.contract.aborts import ABORTS
+from k3s_daas.aborts import ABORTS
 
 MOVE = Path(__file__).parents[2] / "move"
 _TEST_ONLY = re.compile(r"#\[test_only\]\n[^{}]*(?:\{[^{}]*\}|;)\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from k3s_daas.contract.aborts import ABORTS
+from k3s_daas.aborts import ABORTS
 from tests.move.harness import SOURCES, abort_names
 
 BLOCKS = {"cluster": 100, "role": 200, "seal": 300, "k8s_gateway": 400}

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from k3s_daas.answers import ABORTS
+from k3s_daas.aborts import ABORTS
+from k3s_daas.answers import ANSWERS
 from tests.move.harness import ROOT, SOURCES, abort_names
 
 TEXT = "\n" + (ROOT / "docs" / "contract.md").read_text()
@@ -134,8 +135,9 @@ def test_every_abort_is_listed_with_the_status_it_becomes() -> None:
         tuple(quoted(name)[0].split("::")): (int(code), status) for code, name, status in rows("## Aborts")
     }
     answers = {
-        (module, abort.name): (code, f"{abort.answer.code} {abort.answer.reason}")
-        for (module, code), abort in ABORTS.items()
+        (module, name): (code, f"{ANSWERS[name].code} {ANSWERS[name].reason}")
+        for module, names in ABORTS.items()
+        for code, name in names.items()
     }
     assert documented == answers
     assert {(module, code): name for (module, name), (code, _) in documented.items()} == abort_names()

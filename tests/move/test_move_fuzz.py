@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from k3s_daas.contract.aborts import ABORTS
+from k3s_daas.aborts import ABORTS
 from tests.fuzz.campaign import RULES, Campaign, Report
 from tests.fuzz.functions import public_functions
 from tests.fuzz.model import ARGUMENT

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from k3s_daas.contract.aborts import ABORTS
+from k3s_daas.aborts import CODES
 from k3s_daas.contract.calls import Response
 from k3s_daas.payload import split
 from k3s_daas.sui.ledger import Abort, ExecutionOutcome
@@ -25,7 +25,6 @@ ANSWER_BY_MS = NOW_MS + 600_000
 LONG_AFTER_MS = NOW_MS + 24 * 3_600_000
 BAD = 7
 CONGESTION = "EXECUTION_CANCELED_DUE_TO_CONSENSUS_OBJECT_CONGESTION"
-ABORT_CODES = {name: (module, code) for module, names in ABORTS.items() for code, name in names.items()}
 Effect = Callable[[bytes], ExecutionOutcome]
 
 
@@ -117,9 +116,9 @@ def aborting(number: int, code: int = 410) -> Effect:
 
 def failed(digest: str, name: str) -> ExecutionOutcome:
     """Executed, and failed for the contract's or Sui's reason of this name."""
-    if name not in ABORT_CODES:
+    if name not in CODES:
         return ExecutionOutcome(digest, success=False, failure=name, failure_kind=name)
-    module, code = ABORT_CODES[name]
+    module, code = CODES[name]
     abort = Abort(module, "f", code, 0)
     return ExecutionOutcome(digest, success=False, abort=abort, failure=name, failure_kind="MOVE_ABORT")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from k3s_daas.contract.aborts import ABORTS, abort_name
+from k3s_daas.aborts import ABORTS, abort_name
 from k3s_daas.contract.attributes import ATTRIBUTE_NAMES, OnChainAttributes
 from k3s_daas.contract.calls import (
     EXECUTE_FUNCTION,

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from k3s_daas.aborts import CODES
 from k3s_daas.contract.calls import PayloadReference, Response, SharedRef, store_response
 from k3s_daas.errors import LedgerUnavailableError, TransactionRefusedError
 from k3s_daas.payload import MAX_CIPHERTEXT_BYTES, split
@@ -33,7 +34,6 @@ from listener_service.outbox import IN_FLIGHT
 from tests.unit.contract_world import CHAIN_ID, CLUSTER_REF, PACKAGE, SEAL
 from tests.unit.listener_world import NOW_MS, until
 from tests.unit.outbox_scene import (
-    ABORT_CODES,
     ANSWER_BY_MS,
     BAD,
     CONGESTION,
@@ -280,7 +280,7 @@ async def test_a_failure_that_is_about_the_answer_is_final(scene: Scene, name: s
 
 def test_every_failure_that_may_pass_is_one_that_there_is() -> None:
     kinds = {kind.name for kind in v2.ExecutionErrorExecutionErrorKind}
-    assert set(PASSING_FAILURES) <= kinds | set(ABORT_CODES)
+    assert set(PASSING_FAILURES) <= kinds | set(CODES)
 
 
 async def test_a_key_service_that_does_not_sign_is_waited_for(

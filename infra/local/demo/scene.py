@@ -15,10 +15,10 @@ from infra.local.demo.trail import Trail
 from infra.local.kubectl import find_kubectl
 from infra.local.stack.kubeconfigs import client_certificate_kubeconfig
 from infra.local.stack.stack import RunningStack
+from k3s_daas.aborts import abort_name
 from k3s_daas.contract.attributes import OnChainAttributes
 from k3s_daas.contract.audit import AuditRecord
 from k3s_daas.ids import request_id_text, to_hex
-from k3s_daas.status import abort_name
 
 DEPLOYMENT = """\
 apiVersion: apps/v1

@@ -83,6 +83,11 @@ ABORTS: dict[str, dict[int, str]] = {
     },
 }
 
+CODES: dict[str, tuple[str, int]] = {
+    name: (module, code) for module, names in ABORTS.items() for code, name in names.items()
+}
+"""Module and code by name."""
+
 
 def abort_name(module: str, code: int) -> str | None:
     """The constant's name, or None if the contract has no such abort (a framework's, say)."""
