@@ -14,7 +14,7 @@ from k3s_daas.attributes import RequestAttributes
 # How the API server reads a boolean parameter: present means true, except for these.
 _FALSE = frozenset({"0", "false"})
 # More digits than any time needs; Python refuses to read thousands of them.
-_SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
+_SECONDS = re.compile(r"\+?[0-9]{1,9}", re.ASCII)
 
 
 def is_true(query: str, name: str) -> bool:
@@ -51,7 +51,7 @@ def bounded_watch(query: str, limit_s: int) -> str:
     for pair in filter(None, query.split("&")):
         key, _, value = pair.partition("=")
         if unquote_plus(key) == "timeoutSeconds":
-            timeout = min(timeout, seconds(value) or timeout)
+            timeout = min(timeout, seconds(unquote_plus(value)) or timeout)
         else:
             kept.append(pair)
     return "&".join([*kept, f"timeoutSeconds={timeout}"])

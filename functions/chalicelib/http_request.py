@@ -89,7 +89,7 @@ def request_from_event(event: Mapping[str, Any], now_ms: int) -> GatewayRequest:
 def source_of(event: Mapping[str, Any]) -> str:
     """Who sent the request: the peer of API Gateway's own connection. What headers say of a source
     (X-Forwarded-For) is the caller's to write, and never looked at."""
-    identity = event["requestContext"].get("identity") or {}
+    identity = (event.get("requestContext") or {}).get("identity") or {}
     try:
         address = ip_address(str(identity.get("sourceIp")))
     except ValueError:
@@ -104,7 +104,7 @@ def source_of(event: Mapping[str, Any]) -> str:
 
 def api_request_id_of(event: Mapping[str, Any]) -> str | None:
     """API Gateway's name for the request, which its own refusals show as well."""
-    found = event["requestContext"].get("requestId")
+    found = (event.get("requestContext") or {}).get("requestId")
     return found if isinstance(found, str) else None
 
 

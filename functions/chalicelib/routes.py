@@ -33,7 +33,7 @@ APP_NAME = "k3s-daas-gateway"
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 # The only other method that API Gateway knows: without a route it would say that there is no such path.
 REFUSED_METHODS = ["OPTIONS"]
-# Of what Chalice refuses by itself.
+# Of what is no request of kubectl's, and of what Chalice refuses by itself.
 _REASONS = {403: "Forbidden", 404: "NotFound", 415: "UnsupportedMediaType"}
 # In no event of API Gateway: the template has this function called on a schedule, too.
 SCHEDULE = "aws.events"
@@ -75,16 +75,20 @@ class GatewayApp(Chalice):  # type: ignore[misc] # Chalice carries no types
             return self._gateway().refresh()
         # Chalice would fail outside of its own answers, or take it for a bug.
         if not is_proxy_event(event):
-            return self._refuse(400)
-        if (event.get("requestContext") or {}).get("resourcePath") not in self.routes:
+            return self._refuse({}, _refusal(400))
+        asked = event.get("requestContext") or {}
+        if asked.get("resourcePath") not in self.routes:
             # A route that somebody added at API Gateway.
-            return self._refuse(404)
+            return self._refuse(event, _refusal(404))
         if not is_complete(event):
-            return self._refuse(400)
+            return self._refuse(event, _refusal(400))
+        if asked["httpMethod"] not in METHODS:
+            return self._refuse(event, StatusError(405, "MethodNotAllowed", "this method is not served"))
         return super().__call__(complete_event(event), context)
 
-    def _refuse(self, code: int) -> Any:
-        return _response(_chalice_refusal(code)).to_dict(self.api.binary_types)
+    def _refuse(self, event: dict[str, Any], error: StatusError) -> Any:
+        reply = _reply(lambda: _refused(self._gateway(), event, error))
+        return _response(reply).to_dict(self.api.binary_types)
 
     @property
     def current_request(self) -> Request | None:
@@ -120,7 +124,8 @@ def create_app(
     def view(**_segments: str) -> Response:
         current = app.current_request
         assert current is not None, "Chalice sets the request before it calls a view"
-        return _answer(gateway, current, now_ms())
+        event = current.to_original_event()
+        return _response(_reply(lambda: _answer(gateway(), event, now_ms())))
 
     for depth in range(MAX_DEPTH + 1):
         path = "/" + "/".join(f"{{s{index}}}" for index in range(depth))
@@ -132,23 +137,31 @@ def create_app(
     return app
 
 
-def _answer(gateway: Callable[[], CommandGateway], current: Request, now_ms: int) -> Response:
+def _answer(gateway: CommandGateway, event: dict[str, Any], now_ms: int) -> GatewayReply:
     try:
-        event = current.to_original_event()
-        try:
-            if current.method not in METHODS:
-                raise _method_refusal()
-            request = request_from_event(event, now_ms)
-        except DaasError as error:
-            reply = _named(gateway().refuse(source_of(event), api_request_id_of(event), error))
-        else:
-            reply = gateway().handle(request)
+        request = request_from_event(event, now_ms)
     except DaasError as error:
-        reply = status_reply(status_of(error, submitted=False))
+        return _refused(gateway, event, error)
+    return gateway.handle(request)
+
+
+def _refused(gateway: CommandGateway, event: dict[str, Any], error: DaasError) -> GatewayReply:
+    """The refusal; one of a method says which are served."""
+    reply = gateway.refuse(source_of(event), api_request_id_of(event), error)
+    if reply.status != 405:
+        return reply
+    return replace(reply, headers=(*reply.headers, ("Allow", ", ".join(METHODS))))
+
+
+def _reply(answer: Callable[[], GatewayReply]) -> GatewayReply:
+    """What `answer` returns, or else the Status of what it raises."""
+    try:
+        return answer()
+    except DaasError as error:
+        return status_reply(status_of(error, submitted=False))
     except Exception as error:  # noqa: BLE001 - Chalice would log the message, which may quote the request
         log_to_stderr(json.dumps({"event": "bug", "where": where(error)}))
-        reply = _chalice_refusal(500)
-    return _response(reply)
+        return status_reply(_refusal(500))
 
 
 def _default_accept(request: Request, get_response: Callable[[Any], Response]) -> Response:
@@ -167,29 +180,14 @@ def _only_statuses(request: Request, get_response: Callable[[Any], Response]) ->
         response = Response(body={}, status_code=500)
     if isinstance(response.body, bytes):
         return response
-    return _response(_chalice_refusal(response.status_code))
+    return _response(status_reply(_refusal(response.status_code)))
 
 
-def _chalice_refusal(code: int) -> GatewayReply:
-    if code == 405:
-        return _named(status_reply(_method_refusal()))
+def _refusal(code: int) -> StatusError:
     if 400 <= code < 500:
         reason = _REASONS.get(code, "BadRequest")
-        return status_reply(StatusError(code, reason, "the gateway cannot serve this request"))
-    return status_reply(
-        StatusError(500, "InternalError", "the gateway failed inside: ask the cluster's operator")
-    )
-
-
-def _method_refusal() -> StatusError:
-    return StatusError(405, "MethodNotAllowed", "this method is not served")
-
-
-def _named(refusal: GatewayReply) -> GatewayReply:
-    """The refusal; one of a method says which are served."""
-    if refusal.status != 405:
-        return refusal
-    return replace(refusal, headers=(*refusal.headers, ("Allow", ", ".join(METHODS))))
+        return StatusError(code, reason, "the gateway cannot serve this request")
+    return StatusError(500, "InternalError", "the gateway failed inside: ask the cluster's operator")
 
 
 def _response(reply: GatewayReply) -> Response:

@@ -6,10 +6,13 @@ chain.
 
 from __future__ import annotations
 
+import re
+
 from chalicelib.http_request import GatewayRequest
 from k3s_daas.attributes import RequestAttributes
+from k3s_daas.errors import MalformedRequestError
 from k3s_daas.headers import asks_for_upgrade
-from k3s_daas.long_running import is_true
+from k3s_daas.long_running import first_value, is_true
 from k3s_daas.status import StatusError
 
 # Subresources that are nothing but a stream in both directions: the command, and what to do instead.
@@ -20,14 +23,24 @@ STREAMING_SUBRESOURCES = {
 }
 
 
+# As many digits as fit the API server's 64 bits, whichever they are.
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
+
+
 def refuse_unsupported(request: GatewayRequest, attributes: RequestAttributes) -> None:
-    """Raise a 501 StatusError that names the feature, or 422 for a watch list."""
+    """Raise a 501 StatusError that names the feature, or 422 for a watch list; MalformedRequestError for a
+    watch whose end is no number."""
     if attributes.needs_upgrade:
         command, instead = STREAMING_SUBRESOURCES[attributes.subresource]
         raise _not_implemented(f"{command} needs a stream, and this gateway carries none: {instead}")
     if asks_for_upgrade(request.headers):
         raise _not_implemented("this gateway carries no connection upgrades (WebSocket, SPDY)")
-    if attributes.verb == "watch" and is_true(request.query, "sendInitialEvents"):
+    if attributes.verb == "watch":
+        _refuse_watch(request.query)
+
+
+def _refuse_watch(query: str) -> None:
+    if is_true(query, "sendInitialEvents"):
         # The answer of an API server whose WatchList feature is off: clients list first and watch from there.
         raise StatusError(
             422,
@@ -35,6 +48,10 @@ def refuse_unsupported(request: GatewayRequest, attributes: RequestAttributes) -
             "sendInitialEvents: Forbidden: this gateway serves no watch lists: "
             "list first, then watch from that resourceVersion",
         )
+    # The API server gets another end, within the gateway's own time, and would never complain of this one.
+    end = first_value(query, "timeoutSeconds")
+    if end is not None and not _WHOLE_NUMBER.fullmatch(end):
+        raise MalformedRequestError("timeoutSeconds is no whole number: send seconds, or leave it out")
 
 
 def _not_implemented(message: str) -> StatusError:

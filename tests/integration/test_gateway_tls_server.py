@@ -133,6 +133,20 @@ def test_a_request_line_that_is_none_gets_a_status_that_echoes_nothing(served: S
     assert b'"kind": "Status"' in raw
 
 
+@pytest.mark.parametrize(
+    ("request_line", "headers", "code"),
+    [(b"GET /200", b"X-Y: z\r\n" * 300, 431), (b"GET /" + b"a" * 70_000, b"", 414)],
+)
+def test_a_head_that_is_too_large_is_a_status_that_says_so(
+    served: Served, request_line: bytes, headers: bytes, code: int
+) -> None:
+    raw = served.exchange(request_line + b" HTTP/1.1\r\nHost: x\r\n" + headers + b"\r\n")
+    parsed = json.loads(head_and_body(raw)[1])
+    assert (parsed["code"], parsed["reason"]) == (code, "BadRequest")
+    assert "Too" in parsed["message"]
+    assert served.seen == []
+
+
 def test_unknown_methods_reach_the_app(served: Served) -> None:
     served.exchange(b"PROPFIND /200 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert [request.method for request in served.seen] == ["PROPFIND"]

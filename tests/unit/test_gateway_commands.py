@@ -157,6 +157,8 @@ def test_a_watch_is_asked_for_no_longer_than_the_caller_can_wait(world: World) -
         ("watch=true&timeoutSeconds=497&resourceVersion=5", "watch=true&resourceVersion=5&timeoutSeconds=20"),
         ("watch=1", "watch=1&timeoutSeconds=20"),
         ("watch=true&timeoutSeconds=1", "watch=true&timeoutSeconds=1"),
+        ("watch=true&timeoutSeconds=%31", "watch=true&timeoutSeconds=1"),
+        ("watch=true&timeoutSeconds=%2B1", "watch=true&timeoutSeconds=1"),
         ("watch=true&timeoutSeconds=0", "watch=true&timeoutSeconds=20"),
         ("watch=true&timeoutSeconds=-3&timeoutSeconds=999", "watch=true&timeoutSeconds=20"),
     ):
@@ -268,6 +270,16 @@ def test_malformed_paths_are_a_400_status_and_no_transaction(world: World, targe
 @pytest.mark.parametrize("method", ["OPTIONS", "TRACE", "LINK"])
 def test_unknown_methods_are_a_405_status(world: World, method: str) -> None:
     assert status(world.send(PODS, method))["reason"] == "MethodNotAllowed"
+    assert world.chain.executed == []
+
+
+@pytest.mark.parametrize("timeout", ["abc", "", "1.5", "10m", "+1", "9" * 20, "abc&timeoutSeconds=1"])
+def test_an_end_of_a_watch_that_is_no_number_is_a_400_as_at_the_api_server(
+    world: World, timeout: str
+) -> None:
+    parsed = status(world.send(f"{PODS}?watch=true&timeoutSeconds={timeout}"))
+    assert (parsed["code"], parsed["reason"]) == (400, "BadRequest")
+    assert "timeoutSeconds" in parsed["message"]
     assert world.chain.executed == []
 
 

@@ -19,6 +19,7 @@ from chalicelib.http_request import (
     source_of,
 )
 from chalicelib.limits import PAUSE_S, Buckets, Limit, SharedLimit
+from chalicelib.routes import create_app
 from chalicelib.windows import Counted, WindowId
 
 from infra.local.gateway.messages import HttpReply
@@ -426,6 +427,35 @@ def test_nothing_secret_and_nothing_unverified_is_in_it(make: MakeWorld) -> None
     assert token not in written
     assert token[-40:-8] not in written
     assert "seal" not in json.loads(world.refusals[-1])
+
+
+ROUTE = {"resourcePath": "/{s0}", "httpMethod": "GET", "identity": {"sourceIp": LOCAL}, "requestId": "r-1"}
+
+
+@pytest.mark.parametrize(
+    ("event", "code"),
+    [
+        ({"requestContext": {**ROUTE, "httpMethod": "TRACE"}, "pathParameters": {"s0": "api"}}, 405),
+        ({"requestContext": {**ROUTE, "httpMethod": "OPTIONS"}, "pathParameters": {"s0": "api"}}, 405),
+        ({"requestContext": {**ROUTE, "resourcePath": "/{proxy+}"}}, 404),
+        ({"requestContext": ROUTE, "pathParameters": None}, 400),
+        ({"requestContext": "of no API Gateway"}, 400),
+        ({}, 404),
+    ],
+)
+def test_what_is_refused_before_it_is_a_request_is_logged_and_counted_too(
+    make: MakeWorld, event: dict[str, Any], code: int
+) -> None:
+    world = make()
+    reply = create_app(lambda: world.gateway)(event, None)
+    [line] = map(json.loads, world.refusals)
+    assert (reply["statusCode"], line["code"]) == (code, code)
+    from_route = isinstance(event.get("requestContext"), dict)
+    assert (line["source"], line.get("api_request_id")) == (
+        (LOCAL, "r-1") if from_route else (UNKNOWN_SOURCE, None)
+    )
+    assert "Server-Timing" in reply["headers"]
+    assert [document["Refusals"] for document in map(json.loads, world.metrics) if "Refusals" in document]
 
 
 def test_what_is_answered_or_parked_is_no_refusal(make: MakeWorld) -> None:

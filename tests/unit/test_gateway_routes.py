@@ -295,6 +295,15 @@ def test_a_request_that_lambda_cannot_take_is_a_413_status() -> None:
     assert recorder.requests == []
 
 
+@pytest.mark.parametrize(("spare", "code"), [(0, 200), (1, 400)])
+def test_a_head_that_api_gateway_does_not_take_gets_a_400_status(spare: int, code: int) -> None:
+    recorder = Recorder()
+    line = "GET /api?x= HTTP/1.1"
+    used = len(line) + len("Bearer t")
+    reply = send(recorder, "/api?x=" + "a" * (10_240 - used + spare), Authorization="Bearer t")
+    assert (reply.status, len(recorder.requests)) == (code, code == 200)
+
+
 def test_threads_do_not_mix_requests() -> None:
     together = threading.Barrier(8, timeout=20)
 

@@ -6,12 +6,9 @@ import json
 from dataclasses import dataclass
 
 _REASONS = {
-    400: "BadRequest",
     404: "NotFound",
     408: "Timeout",
-    411: "BadRequest",
     413: "RequestEntityTooLarge",
-    500: "InternalError",
     501: "NotImplemented",
 }
 
@@ -43,7 +40,7 @@ def refusal(code: int, message: str) -> HttpReply:
         "metadata": {},
         "status": "Failure",
         "message": message,
-        "reason": _REASONS.get(code, "InternalError"),
+        "reason": _REASONS.get(code, "InternalError" if code >= 500 else "BadRequest"),
         "code": code,
     }
     return HttpReply(code, (("Content-Type", "application/json"),), json.dumps(body).encode())

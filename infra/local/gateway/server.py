@@ -9,6 +9,7 @@ from __future__ import annotations
 import ssl
 import sys
 from collections.abc import Callable
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socketserver import TCPServer
@@ -163,7 +164,8 @@ class _Handler(BaseHTTPRequestHandler):
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """The base class's own refusals (request line, header size) as a Status without the input."""
         self.close_connection = True
-        self._write(refusal(int(code), "The HTTP request could not be read."))
+        phrase = HTTPStatus(code).phrase
+        self._write(refusal(int(code), f"The HTTP request could not be read: {phrase}."))
 
     def handle_expect_100(self) -> bool:
         """Let the client go on with its body; without the flush it would wait for a second."""

@@ -22,6 +22,8 @@ from chalice.local import LambdaContext, LambdaEventConverter, RouteMatcher
 from infra.local.gateway.messages import HttpReply, HttpRequest, refusal
 
 LAMBDA_PAYLOAD_BYTES = 6 * 1024 * 1024
+# Request line and values of headers together; a quota of API Gateway's that cannot be raised.
+HEAD_BYTES = 10_240
 STAGE = "api"
 
 
@@ -49,6 +51,8 @@ class StrictGateway:
 
     def handle(self, request: HttpRequest) -> HttpReply:
         """One request through event, function and reply; never raises for anything a client can send."""
+        if _head_bytes(request) > HEAD_BYTES:
+            return refusal(400, f"Request line and headers are larger than {HEAD_BYTES} bytes.")
         target = _canonical_target(request.target)
         if target is None:
             return refusal(400, "The request target is not a valid, UTF-8 encoded path and query.")
@@ -104,6 +108,11 @@ class StrictGateway:
             "body": base64.b64encode(request.body).decode("ascii") if request.body else None,
             "isBase64Encoded": bool(request.body),
         }
+
+
+def _head_bytes(request: HttpRequest) -> int:
+    line = f"{request.method} {request.target} HTTP/1.1"
+    return len(line) + sum(len(value) for _, value in request.headers)
 
 
 def _canonical_target(target: str) -> str | None:
