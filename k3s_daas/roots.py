@@ -132,7 +132,7 @@ def _chain_id(value: object) -> str:
 
 def _address(value: object, name: str) -> bytes:
     try:
-        return from_hex(value) if isinstance(value, str) else from_hex("")
+        return from_hex(value if isinstance(value, str) else "")
     except ValueError as error:
         raise ConfigurationError(f"{name}: {error}") from error
 

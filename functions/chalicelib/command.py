@@ -25,6 +25,10 @@ from k3s_daas.status import StatusError
 from k3s_daas.sui.ledger import EpochInfo
 from k3s_daas.sui.transactions import AddressBalanceGas, PtbBuilder
 
+# A reply is complete or absent, so a watch is cut into short ones (decision 0015). The listener, which closes
+# most of them earlier, has a maximum of its own.
+LONGEST_WATCH_S = 20
+
 
 @dataclass(frozen=True)
 class AdmittedCommand:
@@ -87,7 +91,7 @@ def seal_command(
     request = admitted.request
     query = request.query
     if admitted.attributes.verb == "watch":
-        query = bounded_watch(query, settings.watch_seconds)
+        query = bounded_watch(query, LONGEST_WATCH_S)
     reply_key = SealingPrivateKey.generate()
     envelope = RequestEnvelope(
         method=request.method,

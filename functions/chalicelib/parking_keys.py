@@ -37,7 +37,10 @@ NAMED_HEADERS = ("Accept", "Content-Type", "If-Match", "If-None-Match")
 
 
 class ParkingKeys:
-    """Names places and wraps reply keys; safe to use from many threads. It has no text form."""
+    """Names places, wraps reply keys, and seals what functions leave for each other; for many threads.
+
+    It has no text form.
+    """
 
     def __init__(self, secret: bytes) -> None:
         if len(secret) != SECRET_BYTES:

@@ -47,8 +47,8 @@ AGES_MINUTES = tuple(round(75 * 1.5**times) for times in range(17))
 FIRST_MINUTES = 6
 # What one run looks through, takes up and sends at most; the next run goes on.
 MOST_MINUTES, MOST_COMMANDS, BATCH = 600, 1_000, 128
-# The contract's bound for one call.
-CALL = 64
+# The contract's bound for one call (docs/contract.md, ETooManyRequests).
+MOST_IN_CALL = 64
 LOOK_S, EXECUTE_S = 10.0, 20.0
 # Lambda ends a function after 28 s; what is under way by then still ends.
 RUN_S = 12.0
@@ -219,8 +219,8 @@ class Reclaimer:
         builder = PtbBuilder()
         for seal, group in groupby(due, key=attrgetter("seal")):
             request_ids = [leftover.request_id for leftover in group]
-            for start in range(0, len(request_ids), CALL):
-                some = request_ids[start : start + CALL]
+            for start in range(0, len(request_ids), MOST_IN_CALL):
+                some = request_ids[start : start + MOST_IN_CALL]
                 reclaim(builder, self._roots.package_latest, cluster, seals[seal], some)
         gas = AddressBalanceGas(
             budget=self._gas_budget,

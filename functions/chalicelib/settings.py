@@ -59,8 +59,7 @@ class GatewaySettings:
 
     admission_ttl_ms: int = 1_000
     """How long a seal's and the cluster's state are used without reading the chain again. The contract
-    decides on
-    the state of the moment; this only keeps hopeless commands from costing gas."""
+    decides on the state of the moment; this only keeps hopeless commands from costing gas."""
 
     blob_bucket: str | None = None
     """S3 bucket for sealed bodies that are larger than a transaction. Without it, 96 KiB of compressed
@@ -76,10 +75,6 @@ class GatewaySettings:
 
     discovery_max_bytes: int = 16 * 1024 * 1024
     """What kept replies to discovery may take of this process's memory."""
-
-    watch_seconds: int = 20
-    """Longest watch that is asked for: a reply is complete or absent, so a watch is cut into short ones. The
-    listener, which closes most of them earlier, has a maximum of its own."""
 
     watches_per_minute: int = 120
     """Watches and followed logs that one seal may begin in a minute, in all functions together; never more

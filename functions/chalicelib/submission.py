@@ -3,9 +3,9 @@
 Order of things, which is the whole point: build, sign, put bytes and digest on record, only then submit.
 
 - A broken connection says nothing about the effect: the *same* bytes are sent again (same digest, executed
-once).
+  once).
 - New bytes are made only after a definite refusal that fresh chain terms can cure, once, under a raised
-fence.
+  fence.
 - Nothing is sent once `start_by` has passed.
 """
 
@@ -37,8 +37,7 @@ from k3s_daas.sui.ledger import EpochInfo, ExecutionOutcome, Ledger
 from k3s_daas.sui.signers import TransactionSigner
 from k3s_daas.sui.transactions import transaction_digest
 
-# Sendings of the same bytes, the first included, and the longest pause before the second; it doubles each
-# time.
+# Sendings of the same bytes, the first included, and the longest pause before the second, which doubles.
 MAX_SENDINGS = 4
 FIRST_PAUSE_S = 0.1
 

@@ -117,6 +117,6 @@ def _chain_id(value: object) -> str:
 def _id(fields: Mapping[str, Any], name: str) -> bytes:
     value = fields[name]
     try:
-        return from_hex(value) if isinstance(value, str) else from_hex("")
+        return from_hex(value if isinstance(value, str) else "")
     except ValueError:
         raise ConfigurationError(f"{name} must be 0x and 64 hex digits") from None

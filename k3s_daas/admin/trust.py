@@ -22,10 +22,9 @@ from k3s_daas.errors import ConfigurationError
 from k3s_daas.ids import to_hex
 from k3s_daas.roots import TrustRoots
 from k3s_daas.sui.digests import address_of
-from k3s_daas.sui.signers import ED25519_FLAG, SECP256K1_FLAG, SECP256R1_FLAG
+from k3s_daas.sui.signers import ED25519_FLAG, PUBLIC_KEY_BYTES, SECP256K1_FLAG, SECP256R1_FLAG
 
 _HEX_DIGITS = re.compile(rb"[0-9a-fA-F\s]*")
-_KEY_BYTES = {ED25519_FLAG: 32, SECP256K1_FLAG: 33, SECP256R1_FLAG: 33}
 
 
 def parse_public_key(text: str) -> bytes:
@@ -34,7 +33,7 @@ def parse_public_key(text: str) -> bytes:
         key = bytes.fromhex(text.removeprefix("0x"))
     except ValueError:
         key = b""
-    if not key or _KEY_BYTES.get(key[0]) != len(key) - 1:
+    if not key or PUBLIC_KEY_BYTES.get(key[0]) != len(key) - 1:
         raise ConfigurationError(
             f"{text!r} is no public key: write 0x, the scheme's flag (00, 01 or 02) and the key in hex, "
             "as daas key show prints it"

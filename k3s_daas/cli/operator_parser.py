@@ -29,7 +29,8 @@ DEFAULT_DEPLOYMENT = Path("daas.json")
 
 
 def add_operator_commands(commands: Any) -> None:
-    """Adds every command that speaks to the chain; each sets `command_of` to what runs it."""
+    """Adds an operator's commands. Each sets what runs it: `run` with a session on the chain, `alone` with
+    what opens endpoints, or `local` with its options only."""
     look, act = _common()
     _package(commands, act)
     _cluster(commands, look, act)

@@ -22,10 +22,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from k3s_daas.errors import LedgerUnavailableError, TransactionRefusedError
 from k3s_daas.ids import to_hex
@@ -318,10 +318,9 @@ class QuorumLedger:
                 failure = error
         raise failure
 
-    def _reached(self, numbers: Any) -> int:
+    def _reached(self, numbers: Iterable[int]) -> int:
         """The highest number that so many members reach."""
-        reached: int = sorted(numbers, reverse=True)[self._quorum - 1]
-        return reached
+        return sorted(numbers, reverse=True)[self._quorum - 1]
 
     def _maker(self, cursor: bytes) -> Member:
         if not cursor or cursor[0] >= len(self._members):

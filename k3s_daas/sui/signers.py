@@ -30,11 +30,12 @@ SIGNATURE_BYTES = 64
 SEED_BYTES = 32
 """Of ed25519's private keys, and its public keys."""
 _COMPRESSED_POINT_BYTES = 33
-_KEY_BYTES = {
+PUBLIC_KEY_BYTES = {
     ED25519_FLAG: SEED_BYTES,
     SECP256K1_FLAG: _COMPRESSED_POINT_BYTES,
     SECP256R1_FLAG: _COMPRESSED_POINT_BYTES,
 }
+"""Length of a public key by its scheme flag."""
 _CURVES: dict[int, ec.EllipticCurve] = {SECP256K1_FLAG: ec.SECP256K1(), SECP256R1_FLAG: ec.SECP256R1()}
 # Group orders (SEC 2, version 2): the range of s.
 SECP256K1_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
@@ -154,7 +155,10 @@ def verify_personal_message(message: bytes, signature: bytes, expected_public_ke
 
 
 def _verify(digest: bytes, signature: bytes, expected_public_key: bytes) -> None:
-    if not expected_public_key or _KEY_BYTES.get(expected_public_key[0]) != len(expected_public_key) - 1:
+    if (
+        not expected_public_key
+        or PUBLIC_KEY_BYTES.get(expected_public_key[0]) != len(expected_public_key) - 1
+    ):
         raise WireFormatError("the expected public key must be a scheme flag (0, 1 or 2) and the key's bytes")
     flag = expected_public_key[0]
     if signature[:1] + signature[1 + SIGNATURE_BYTES :] != expected_public_key:

@@ -45,9 +45,10 @@ def test_complete_settings_are_read() -> None:
 
 
 def test_every_setting_is_described_to_operators() -> None:
-    assert (
-        set(re.findall(r"DAAS_[A-Z_]+", (ROOT / "docs/deployment.md").read_text(encoding="utf-8"))) >= NAMES
-    )
+    text = (ROOT / "docs/deployment.md").read_text(encoding="utf-8")
+    settings = text[text.index("\n## Settings") : text.index("\n## API Gateway's own refusals")]
+    # Behind the bare prefix there is no name.
+    assert set(re.findall(r"DAAS_[A-Z_]+", settings)) - {"DAAS_"} == NAMES
 
 
 def test_every_setting_that_the_code_reads_is_known_and_no_other() -> None:
